@@ -1,0 +1,75 @@
+"""boto3 clients, made when first asked for: timeouts, retries and pool size stand here and nowhere else.
+
+A client at module level would need a region at import, which `chalice deploy` and the tests do not have.
+"""
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+Client = Any  # boto3 makes a client's methods at run time; the checks are in the functional tests
+
+# Each call is bounded well inside the shortest function timeout, so that a hanging endpoint is an error
+# the code can handle and not a killed invocation.
+_CONFIG = Config(
+    connect_timeout=3,
+    read_timeout=15,
+    max_pool_connections=50,
+    retries={"mode": "standard", "total_max_attempts": 4},
+    s3={"addressing_style": "path"},
+)
+
+
+class Clients:
+    """`Clients().get("s3")`: one client per service for the life of the process."""
+
+    def __init__(self) -> None:
+        self._by_service: dict[str, Client] = {}
+
+    def get(self, service: str) -> Client:
+        client = self._by_service.get(service)
+        if client is None:
+            client = self._by_service[service] = boto3.client(service, config=_CONFIG)
+        return client
+
+
+def error_code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
+
+
+def error_text(error: ClientError) -> str:
+    """`Code: message` of an AWS error, for the operator."""
+    return f"{error_code(error)}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
+
+
+THROTTLED = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "SlowDown",
+    }
+)
+TRANSIENT = THROTTLED | frozenset(
+    {
+        "InternalServerError",
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "TransactionInProgressException",
+        "500",
+        "503",
+    }
+)
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403"})
+
+
+def is_transient(error: ClientError) -> bool:
+    """Whether the same call may succeed later without anybody changing anything."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return error_code(error) in TRANSIENT or int(status) >= 500

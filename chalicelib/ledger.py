@@ -1,0 +1,366 @@
+"""The ledger: one DynamoDB table, the only place where progress is decided.
+
+Owns how a row is read, written conditionally and moved in transactions; which rows there are is owned by
+`backup.catalog` and `restore.rows`. Every read is strongly consistent unless it goes through an index.
+
+Keys: `pk`, `sk`. Index `by_kind` (`kind`, `sort_name`) lists sets and restores, newest first; the sparse
+index `open_work` (`open_kind`, `opened_at_ms`) holds only what is not finished, so that a sweep with nothing
+to do is one query.
+Finished work carries `expires_at_s`, the table's TTL attribute.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import Client, error_code
+from chalicelib.errors import LedgerEntryCorrupt, Unavailable
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+KIND_INDEX = "by_kind"
+OPEN_INDEX = "open_work"
+_TRANSACTION_TRIES = 12
+_BATCH_LIMIT = 25
+_GET_LIMIT = 100
+_serialize = TypeSerializer().serialize
+_deserialize = TypeDeserializer().deserialize
+
+
+@dataclass(frozen=True)
+class Key:
+    pk: str
+    sk: str
+
+    def __str__(self) -> str:
+        return f"{self.pk}/{self.sk}"
+
+
+class ConditionFailed(Exception):
+    """A conditional write found another state than it named.
+
+    In the order of the writes, `failed` says whose condition did not hold, and `rows` what stands there instead
+    (None where the condition held, or the row is absent).
+    """
+
+    def __init__(self, failed: Sequence[bool], rows: Sequence[Row | None]) -> None:
+        super().__init__("the ledger holds another state than this write expects")
+        self.failed = tuple(failed)
+        self.rows = tuple(rows)
+
+
+@dataclass(frozen=True)
+class Put:
+    key: Key
+    row: Mapping[str, Any]
+    condition: ConditionBase | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    key: Key
+    set: Mapping[str, Any] = field(default_factory=dict)
+    add: Mapping[str, int] = field(default_factory=dict)
+    remove: Sequence[str] = ()
+    condition: ConditionBase | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    key: Key
+    condition: ConditionBase | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    key: Key
+    condition: ConditionBase
+
+
+Write = Put | Update | Delete | Check
+
+
+def absent() -> ConditionBase:
+    return Attr("pk").not_exists()
+
+
+def present() -> ConditionBase:
+    return Attr("pk").exists()
+
+
+class Ledger:
+    def __init__(
+        self,
+        dynamodb: Client,
+        table_name: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self.table_name = table_name
+        self._sleep = sleep
+        self._jitter = jitter
+
+    def get(self, key: Key) -> Row | None:
+        answer = self._dynamodb.get_item(TableName=self.table_name, Key=_key(key), ConsistentRead=True)
+        return _plain_row(answer["Item"]) if "Item" in answer else None
+
+    def get_many(self, keys: Sequence[Key]) -> list[Row]:
+        """The rows that exist, in no order."""
+        rows: list[Row] = []
+        for start in range(0, len(keys), _GET_LIMIT):
+            pending: Any = {
+                self.table_name: {
+                    "Keys": [_key(key) for key in keys[start : start + _GET_LIMIT]],
+                    "ConsistentRead": True,
+                }
+            }
+            for attempt in range(_TRANSACTION_TRIES):
+                answer = self._dynamodb.batch_get_item(RequestItems=pending)
+                rows.extend(_plain_row(item) for item in answer["Responses"].get(self.table_name, []))
+                pending = answer.get("UnprocessedKeys")
+                if not pending:
+                    break
+                self._back_off(attempt)
+            else:
+                raise Unavailable("the ledger is throttled: its rows could not all be read")
+        return rows
+
+    def query(
+        self,
+        pk: str,
+        sk_prefix: str = "",
+        *,
+        start_after: str | None = None,
+        page_size: int | None = None,
+        where: ConditionBase | None = None,
+    ) -> Iterator[Row]:
+        """Rows of `pk` whose `sk` begins with `sk_prefix`, in order of `sk`, page by page."""
+        request: Row = {
+            "TableName": self.table_name,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "pk = :pk" + (" AND begins_with(sk, :sk)" if sk_prefix else ""),
+            "ExpressionAttributeValues": {
+                ":pk": {"S": pk},
+                **({":sk": {"S": sk_prefix}} if sk_prefix else {}),
+            },
+        }
+        if page_size:
+            request["Limit"] = page_size
+        if start_after is not None:
+            request["ExclusiveStartKey"] = _key(Key(pk, start_after))
+        if where is not None:
+            names, values = _place(request, "FilterExpression", where)
+            request["ExpressionAttributeNames"] = names
+            request["ExpressionAttributeValues"] |= values
+        return self._pages(request)
+
+    def query_index(
+        self, index: str, partition: str, *, newest_first: bool = False, page_size: int | None = None
+    ) -> Iterator[Row]:
+        """Rows of an index, eventually consistent."""
+        attribute = {KIND_INDEX: "kind", OPEN_INDEX: "open_kind"}[index]
+        request: Row = {
+            "TableName": self.table_name,
+            "IndexName": index,
+            "KeyConditionExpression": f"{attribute} = :partition",
+            "ExpressionAttributeValues": {":partition": {"S": partition}},
+            "ScanIndexForward": not newest_first,
+        }
+        if page_size:
+            request["Limit"] = page_size
+        return self._pages(request)
+
+    def list_page(self, kind: str, *, limit: int, before: str | None) -> list[Row]:
+        """At most `limit` rows of a kind, newest first, whose `sort_name` is less than `before`."""
+        condition = "kind = :kind" + (" AND sort_name < :before" if before else "")
+        values = {":kind": {"S": kind}, **({":before": {"S": before}} if before else {})}
+        answer = self._dynamodb.query(
+            TableName=self.table_name,
+            IndexName=KIND_INDEX,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        return [_plain_row(item) for item in answer["Items"]]
+
+    def write(self, write: Write) -> Row:
+        """One conditional write; returns the row as it now stands. Raises ConditionFailed."""
+        operation, request = _request(self.table_name, write)
+        call = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}[operation]
+        request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        if operation == "Update":
+            request["ReturnValues"] = "ALL_NEW"
+        try:
+            answer = getattr(self._dynamodb, call)(**request)
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            old = error.response.get("Item")
+            raise ConditionFailed([True], [_plain_row(old) if old else None]) from error
+        return _plain_row(answer["Attributes"]) if operation == "Update" else {}
+
+    def transact(self, writes: Sequence[Write]) -> None:
+        """All or none. Conflicts with other transactions are tried again.
+
+        Raises ConditionFailed, or Unavailable when the conflicts do not end.
+        """
+        items = []
+        for write in writes:
+            operation, request = _request(self.table_name, write)
+            request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+            items.append({operation: request})
+        for attempt in range(_TRANSACTION_TRIES):
+            try:
+                self._dynamodb.transact_write_items(TransactItems=items)
+                return
+            except ClientError as error:
+                reasons = _cancellation(error)
+                failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
+                if any(failed):
+                    rows = [_plain_row(reason["Item"]) if reason.get("Item") else None for reason in reasons]
+                    raise ConditionFailed(failed, rows) from error
+            self._back_off(attempt)
+        raise Unavailable("the ledger is too busy: a transaction met others again and again; try again")
+
+    def put_all(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> None:
+        """Unconditional puts in batches. Repeating it writes the same rows again."""
+        batch: list[Any] = []
+        for key, row in rows:
+            batch.append({"PutRequest": {"Item": _item(key, row)}})
+            if len(batch) == _BATCH_LIMIT:
+                self._put_batch(batch)
+                batch = []
+        if batch:
+            self._put_batch(batch)
+
+    def _put_batch(self, batch: list[Any]) -> None:
+        pending: Any = {self.table_name: batch}
+        for attempt in range(_TRANSACTION_TRIES):
+            pending = self._dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
+            if not pending:
+                return
+            self._back_off(attempt)
+        raise Unavailable("the ledger is throttled: rows could not all be written; try again")
+
+    def _pages(self, request: Row) -> Iterator[Row]:
+        while True:
+            answer = self._dynamodb.query(**request)
+            for item in answer["Items"]:
+                yield _plain_row(item)
+            if "LastEvaluatedKey" not in answer:
+                return
+            request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _back_off(self, attempt: int) -> None:
+        self._sleep(self._jitter() * min(2.0, 0.025 * 2**attempt))
+
+
+def decode(row: Row, row_type: type[T]) -> T:
+    """A ledger row as its type; raises LedgerEntryCorrupt naming the row and what is wrong with it."""
+    try:
+        return msgspec.convert(row, row_type)
+    except msgspec.ValidationError as error:
+        where = f"{row.get('pk')}/{row.get('sk')}"
+        raise LedgerEntryCorrupt(
+            f"ledger row {where} cannot be read ({error}); nothing was changed because of it"
+        ) from error
+
+
+def _cancellation(error: ClientError) -> list[Row]:
+    """The reasons of a cancelled transaction that may be tried again; any other error is raised as it is."""
+    if error_code(error) == "TransactionInProgressException":
+        return []
+    if error_code(error) != "TransactionCanceledException":
+        raise error
+    response: Any = error.response
+    reasons: list[Row] = response.get("CancellationReasons", [])
+    known = {"None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError"}
+    if not reasons or any(reason.get("Code", "None") not in known for reason in reasons):
+        raise error
+    return reasons
+
+
+def _request(table_name: str, write: Write) -> tuple[str, Row]:
+    request: Row = {"TableName": table_name}
+    names: dict[str, str] = {}
+    values: Row = {}
+    if write.condition is not None:
+        names, values = _place(request, "ConditionExpression", write.condition)
+    if isinstance(write, Put):
+        request["Item"] = _item(write.key, write.row)
+    else:
+        request["Key"] = _key(write.key)
+    if isinstance(write, Update):
+        _place_update(request, write, names, values)
+    if names:
+        request["ExpressionAttributeNames"] = names
+    if values:
+        request["ExpressionAttributeValues"] = values
+    operation = {Put: "Put", Update: "Update", Delete: "Delete", Check: "ConditionCheck"}[type(write)]
+    return operation, request
+
+
+def _place(request: Row, clause: str, condition: ConditionBase) -> tuple[dict[str, str], Row]:
+    built = ConditionExpressionBuilder().build_expression(condition)
+    request[clause] = built.condition_expression
+    return (
+        dict(built.attribute_name_placeholders),
+        {name: _serialize(value) for name, value in built.attribute_value_placeholders.items()},
+    )
+
+
+def _place_update(request: Row, write: Update, names: dict[str, str], values: Row) -> None:
+    clauses = []
+    number = 0
+    for verb, parts, joint in (("SET", write.set, " = "), ("ADD", write.add, " ")):
+        terms = []
+        for name, value in parts.items():
+            number += 1
+            names[f"#u{number}"] = name
+            values[f":u{number}"] = _serialize(value)
+            terms.append(f"#u{number}{joint}:u{number}")
+        if terms:
+            clauses.append(f"{verb} {', '.join(terms)}")
+    removed = []
+    for name in write.remove:
+        number += 1
+        names[f"#u{number}"] = name
+        removed.append(f"#u{number}")
+    if removed:
+        clauses.append(f"REMOVE {', '.join(removed)}")
+    request["UpdateExpression"] = " ".join(clauses)
+
+
+def _key(key: Key) -> Row:
+    return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
+
+
+def _item(key: Key, row: Mapping[str, Any]) -> Row:
+    return _key(key) | {name: _serialize(value) for name, value in row.items() if value is not None}
+
+
+def _plain_row(item: Row) -> Row:
+    return {name: _plain(_deserialize(value)) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The ledger holds whole numbers only, so a Decimal is an int."""
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return value

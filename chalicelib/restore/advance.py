@@ -1,0 +1,87 @@
+"""Carries out what `decide` says, one conditional write after another, until there is nothing left to move.
+
+Called by a worker after every shard, and by `reconcile` for every open restore. If it stops between two writes, the
+next caller reads the state that stands and goes on from there:
+
+    receipt written, status not yet moved      the receipt is written again, the same
+    status moved, slots not yet woken          `reconcile` wakes them
+    ended, locks not yet given back            still open work: `reconcile` closes it
+"""
+
+from dataclasses import dataclass
+
+from chalicelib.restore.decision import AwaitClaims, Close, Decision, Finish, Move, Rest, Work, decide, status_code
+from chalicelib.restore.model import Job, Status, Table
+from chalicelib.restore.receipt import write_receipt
+from chalicelib.restore.slots import Slots
+from chalicelib.restore.work import Surroundings, logger
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """The restore as it stands now. `remaining`: shards of its phase that have not ended."""
+
+    job: Job | None
+    tables: list[Table]
+    remaining: int = 0
+
+
+class Conductor:
+    def __init__(self, around: Surroundings, slots: Slots) -> None:
+        self._around = around
+        self._slots = slots
+
+    def advance(self, restore_id: str, *, hop: int) -> Advanced:
+        """Moves the restore on as far as it goes by itself. `hop`: of the chain of messages the caller is part of."""
+        while True:
+            job = self._around.records.job(restore_id)
+            if job is None:
+                return Advanced(None, [])
+            tables = self._around.records.tables(restore_id)
+            decision = decide(job, tables, self._around.clock())
+            if isinstance(decision, Work):
+                return Advanced(job, tables, decision.remaining)
+            if not self._carry_out(job, tables, decision, hop):
+                return Advanced(job, tables)
+
+    def _carry_out(self, job: Job, tables: list[Table], decision: Decision, hop: int) -> bool:
+        """True when the state may have changed, so that it is worth deciding again."""
+        now_ms = self._around.clock()
+        match decision:
+            case Move(to):
+                if self._around.records.move(job, to, now_ms):
+                    logger.info("restore moved on", extra={"restore_id": job.restore_id, "from": job.status, "to": to})
+                    self._wake_for(job, tables, to, hop)
+                return True
+            case Finish(status, reason):
+                self._finish(job, tables, status, reason)
+                return True
+            case AwaitClaims():
+                if self._around.records.has_live_claim(job.restore_id, now_ms):
+                    return False
+                self._around.claims.settle_open_shards(job, now_ms)
+                tables = self._around.records.tables(job.restore_id)
+                self._finish(job, tables, Status.CANCELLED, "cancelled by request; what was written stays")
+                return True
+            case Close():
+                for target in sorted(job.targets):
+                    self._around.records.release_lock(target, job.restore_id)
+                self._around.records.close(job, now_ms)
+                return False
+            case Rest() | Work():
+                return False
+
+    def _wake_for(self, job: Job, tables: list[Table], phase: Status, hop: int) -> None:
+        """One slot for each shard of the new phase, up to `max_workers`; the caller's own is awake already."""
+        shards = sum(table.phase(phase).remaining for table in tables)
+        self._slots.wake_free(job.restore_id, min(shards, job.max_workers), hop=hop, now_ms=self._around.clock())
+
+    def _finish(self, job: Job, tables: list[Table], status: Status, reason: str | None) -> None:
+        finished_at_ms = self._around.clock()
+        restored_anything = any(table.accounted > table.rejected for table in tables)
+        code = status_code(status, restored_anything)
+        key = write_receipt(self._around, job, tables, status, code, reason, finished_at_ms)
+        changes = {"finished_at_ms": finished_at_ms, "status_code": code, "receipt_key": key}
+        changes |= {"reason": reason} if reason else {}
+        if self._around.records.move(job, status, finished_at_ms, **changes):
+            logger.info("restore ended", extra={"restore_id": job.restore_id, "status": status, "reason": reason})

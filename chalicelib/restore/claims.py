@@ -1,0 +1,241 @@
+"""Claims: a worker's time-limited right to a shard in one phase, and everything that is written under it.
+
+Fencing. DynamoDB cannot refuse a late batch write, so time must: a claim is granted until its invocation's hard
+deadline plus a margin, never renewed, never taken over before:
+
+    claim granted          soft stop    hard deadline      claim lapses
+    |---- shard is worked on ----|---- checkpoint ----|---- margin ----|  only now may another worker claim it
+
+A claim is a transaction that also checks the restore's phase, so none is granted after the phase moved on; and a
+phase moves on only when every one of its shards has ended, or (cancelling) when no claim is alive.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from boto3.dynamodb.conditions import Attr, ConditionBase
+
+from chalicelib.ledger import Check, ConditionFailed, Key, Put, Update, Write, present
+from chalicelib.restore.model import PHASES, Job, Kind, Note, Shard, Stage, Status, Task, tasks_of
+from chalicelib.restore.records import RestoreRecords, expiry, job_key, table_key, table_number
+
+_CLEAR = PHASES[Status.CLEARING][0]
+_LOAD = PHASES[Status.LOADING][0]
+
+
+class ClaimLost(Exception):
+    """The claim this worker acts under is no longer the shard's: whatever it did since is somebody else's to redo."""
+
+
+class PhaseOver(Exception):
+    """The restore is no longer in the phase this worker works for."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to one shard, in one phase, until `until_ms`."""
+
+    shard: Shard
+    attempt: int
+    phase: Status
+    task: Task
+    slot: int
+    until_ms: int
+
+
+class Claims:
+    def __init__(self, records: RestoreRecords) -> None:
+        self._records = records
+        self._ledger = records.ledger
+
+    def claim(
+        self,
+        restore_id: str,
+        phase: Status,
+        task: Task,
+        shard: Shard,
+        *,
+        slot: Key,
+        wake: int,
+        now_ms: int,
+        until_ms: int,
+    ) -> Claim | None:
+        """The shard, if it is still free; None when another worker was faster. Raises PhaseOver or ClaimLost."""
+        free = Attr("stage").eq(task.takes.value) & Attr("claimed_until_ms").lte(now_ms)
+        number = int(slot.sk.split("#")[1])
+        attempt = shard.attempt + 1
+        writes: list[Write] = [
+            Check(job_key(restore_id), Attr("status").eq(phase.value)),
+            Update(
+                slot,
+                set={"shard": shard.sk, "shard_attempt": attempt},
+                condition=Attr("wake").eq(wake) & Attr("busy_until_ms").gt(now_ms),
+            ),
+            Update(
+                Key(slot.pk, shard.sk),
+                set={"claimed_until_ms": until_ms, "claimed_slot": number, "attempt": attempt},
+                add={"fruitless": 1},
+                condition=free & Attr("attempt").eq(shard.attempt),
+            ),
+        ]
+        try:
+            self._ledger.transact(writes)
+        except ConditionFailed as failed:
+            if failed.failed[0]:
+                raise PhaseOver(restore_id) from failed
+            if failed.failed[1]:
+                raise ClaimLost(f"slot {number} of {restore_id} was woken anew") from failed
+            return None
+        claimed = msgspec.structs.replace(
+            shard, attempt=attempt, fruitless=shard.fruitless + 1, claimed_until_ms=until_ms, claimed_slot=number
+        )
+        return Claim(claimed, attempt, phase, task, number, until_ms)
+
+    def checkpoint(self, restore_id: str, claim: Claim, checkpoint: str) -> None:
+        self._update_claimed(restore_id, claim, {"checkpoint": checkpoint, "fruitless": 0})
+
+    def give_back(
+        self,
+        restore_id: str,
+        claim: Claim,
+        *,
+        checkpoint: str | None,
+        progressed: bool,
+        free_at_ms: int,
+        reason: str | None,
+    ) -> None:
+        """Ends the claim without ending the shard. `free_at_ms`: not to be claimed again before (0: at once)."""
+        changes: dict[str, Any] = {"claimed_until_ms": free_at_ms}
+        if checkpoint is not None:
+            changes["checkpoint"] = checkpoint
+        if progressed:
+            changes["fruitless"] = 0
+        if reason is not None:
+            changes["reason"] = reason
+        self._update_claimed(restore_id, claim, changes)
+
+    def _update_claimed(self, restore_id: str, claim: Claim, changes: Mapping[str, Any]) -> None:
+        key = Key(job_key(restore_id).pk, claim.shard.sk)
+        try:
+            self._ledger.write(Update(key, set=changes, condition=_still_claimed(claim)))
+        except ConditionFailed as failed:
+            raise ClaimLost(str(key)) from failed
+
+    def end_shard(
+        self,
+        restore_id: str,
+        claim: Claim,
+        *,
+        failure: str | None,
+        checkpoint: str | None,
+        table_set: Mapping[str, Any],
+        table_add: Mapping[str, int],
+        notes: Sequence[Note],
+    ) -> None:
+        """The only place where totals move: the shard's final state and the table's counters in one transaction.
+
+        A shard that fails in CHECKING has found a blocker, which the caller passes among `notes`.
+        """
+        number = table_number(claim.shard)
+        pk = job_key(restore_id).pk
+        phase = claim.phase.value.lower()
+        stage = Stage.FAILED if failure else claim.task.leaves
+        changes: dict[str, Any] = {"stage": stage.value, "claimed_until_ms": 0, "fruitless": 0}
+        changes |= {"reason": failure} if failure else {}
+        changes |= {"checkpoint": checkpoint} if checkpoint is not None else {}
+        added = {f"{phase}_ended": 1, **({f"{phase}_failed": 1} if failure else {}), **table_add}
+        for level in ("blocker", "warning"):
+            count = sum(note.level == level for note in notes)
+            added |= {f"{level}s": count} if count else {}
+        working = Attr("status").is_in([claim.phase.value, Status.CANCELLING.value])
+        writes: list[Write] = [
+            Check(job_key(restore_id), working),
+            Update(Key(pk, claim.shard.sk), set=changes, condition=_still_claimed(claim)),
+            Update(table_key(restore_id, number), set=table_set, add=added, condition=present()),
+        ]
+        note_sk = f"NOTE#{number:04d}#{claim.shard.sk}"
+        writes += [
+            Put(
+                Key(pk, f"{note_sk}#{index:02d}"),
+                {"level": note.level, "text": note.text[:1000], **expiry(claim.until_ms)},
+            )
+            for index, note in enumerate(notes)
+        ]
+        try:
+            self._ledger.transact(writes)
+        except ConditionFailed as failed:
+            if not self._ended_by_us(restore_id, claim, stage):
+                raise ClaimLost(claim.shard.sk) from failed
+
+    def _ended_by_us(self, restore_id: str, claim: Claim, stage: Stage) -> bool:
+        """An answer lost on its way makes the repeated transaction fail although the first one succeeded."""
+        shard = self._records.shard(restore_id, claim.shard.sk)
+        return shard is not None and shard.stage is stage and shard.attempt == claim.attempt
+
+    def fail_dead_shard(self, job: Job, shard: Shard, attempt: int, reason: str, now_ms: int) -> bool:
+        """Fails a shard nobody holds, on behalf of the dead-letter queue. False when its state is another by now."""
+        task = next(
+            (task for task in tasks_of(job.status) if (task.kind, task.takes) == (shard.kind, shard.stage)), None
+        )
+        if task is None or shard.attempt != attempt:
+            return False
+        return self._fail_unclaimed(job, job.status, shard, reason, now_ms)
+
+    def settle_open_shards(self, job: Job, now_ms: int) -> None:
+        """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals."""
+        for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
+            for shard in list(self._records.claimable(job.restore_id, task, None, now_ms)):
+                if shard.checkpoint is not None and shard_counts(shard):
+                    self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
+
+    def _fail_unclaimed(self, job: Job, phase: Status, shard: Shard, reason: str, now_ms: int) -> bool:
+        name = phase.value.lower()
+        counts = shard_counts(shard) if phase in (Status.LOADING, Status.CLEARING) else {}
+        blocks = {"blockers": 1} if phase is Status.CHECKING else {}
+        unclaimed = Attr("attempt").eq(shard.attempt) & Attr("claimed_until_ms").lte(now_ms)
+        number = table_number(shard)
+        writes: list[Write] = [
+            Check(job_key(job.restore_id), Attr("status").eq(job.status.value)),
+            Update(
+                Key(job.pk, shard.sk),
+                set={"stage": Stage.FAILED.value, "reason": reason},
+                condition=unclaimed & Attr("stage").eq(shard.stage.value),
+            ),
+            Update(
+                table_key(job.restore_id, number),
+                add={f"{name}_ended": 1, f"{name}_failed": 1, **counts, **blocks},
+                condition=present(),
+            ),
+        ]
+        if blocks:
+            note = Key(job.pk, f"NOTE#{number:04d}#{shard.sk}#00")
+            writes.append(Put(note, {"level": "blocker", "text": reason, **expiry(now_ms)}))
+        try:
+            self._ledger.transact(writes)
+        except ConditionFailed:
+            return False
+        return True
+
+
+def shard_counts(shard: Shard) -> dict[str, int]:
+    """What a shard's checkpoint adds to its table's counters, when it stands for CLEARING or LOADING."""
+    if shard.checkpoint is None:
+        return {}
+    if shard.kind is Kind.CLEAR:
+        return {"cleared": int(msgspec.json.decode(shard.checkpoint)[0])}
+    if shard.kind is not Kind.LOAD:
+        return {}
+    names = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
+    files = shard.file_checkpoints()
+    totals = {name: sum(getattr(file, name) for file in files) for name in names}
+    return {name: count for name, count in totals.items() if count}
+
+
+def _still_claimed(claim: Claim) -> ConditionBase:
+    return (
+        Attr("attempt").eq(claim.attempt)
+        & Attr("stage").eq(claim.task.takes.value)
+        & Attr("claimed_until_ms").eq(claim.until_ms)
+    )

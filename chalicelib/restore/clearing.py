@@ -1,0 +1,102 @@
+"""CLEARING: one scan segment of a target, keys only, deleted page by page.
+
+The checkpoint is the scan's position after a page whose keys are all deleted: a page that was cut off is scanned
+again, and what it still holds is deleted then.
+"""
+
+import base64
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_text, is_transient
+from chalicelib.errors import OutOfTime, TargetUnavailable, Unavailable
+from chalicelib.restore.model import Job, Shard, Table
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded
+from chalicelib.restore.writer import BatchWriter
+
+_PAGE_ITEMS = 1_000
+_BATCH = 25
+_THREADS = 8
+Item = dict[str, dict[str, Any]]
+
+
+def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
+    cleared, position = _decode(shard.checkpoint)
+    begun = shard.checkpoint
+    writer = BatchWriter(
+        around.dynamodb,
+        table.target,
+        clock=around.clock,
+        sleep=around.sleep,
+        random=around.random,
+        deadline_ms=run.hard_deadline_ms,
+    )
+    try:
+        names = _key_names(around, table)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            while True:
+                page = around.dynamodb.scan(**_scan(table, shard, names, position))
+                batches = [page["Items"][start : start + _BATCH] for start in range(0, len(page["Items"]), _BATCH)]
+                list(pool.map(writer.delete_keys, batches))
+                cleared += len(page["Items"])
+                position = page.get("LastEvaluatedKey")
+                if position is None:
+                    return Ended(table_add={"cleared": cleared})
+                checkpoint = _encode(cleared, position)
+                if around.clock() >= run.soft_stop_ms:
+                    return Yielded(checkpoint, progressed=True)
+                run.save(checkpoint)
+    except (OutOfTime, Unavailable) as error:
+        checkpoint = _encode(cleared, position)
+        return Yielded(checkpoint, progressed=checkpoint != begun, reason=error.message, pause_ms=2_000)
+    except TargetUnavailable as error:
+        return Ended(failure=f"{table.target}: clearing stopped: {error.message}", table_add={"cleared": cleared})
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        reason = f"{table.target}: clearing stopped: {error_text(error)}"
+        return Ended(failure=reason, table_add={"cleared": cleared})
+    finally:
+        writer.close()
+
+
+def _key_names(around: Surroundings, table: Table) -> list[str]:
+    described = around.dynamodb.describe_table(TableName=table.target)["Table"]
+    return [key["AttributeName"] for key in described["KeySchema"]]
+
+
+def _scan(table: Table, shard: Shard, names: Sequence[str], position: Item | None) -> dict[str, Any]:
+    placeholders = {f"#k{number}": name for number, name in enumerate(names)}
+    request: dict[str, Any] = {
+        "TableName": table.target,
+        "Segment": shard.number,
+        "TotalSegments": shard.segments,
+        "ProjectionExpression": ", ".join(placeholders),
+        "ExpressionAttributeNames": placeholders,
+        "ConsistentRead": True,
+        "Limit": _PAGE_ITEMS,
+    }
+    if position is not None:
+        request["ExclusiveStartKey"] = position
+    return request
+
+
+def _encode(cleared: int, position: Item | None) -> str:
+    def text(value: Any) -> Any:
+        return {"b64": base64.b64encode(value).decode()}
+
+    return json.dumps([cleared, position], default=text)
+
+
+def _decode(checkpoint: str | None) -> tuple[int, Item | None]:
+    if checkpoint is None:
+        return 0, None
+    cleared, position = json.loads(checkpoint)
+    for value in (position or {}).values():
+        if isinstance(value.get("B"), dict):
+            value["B"] = base64.b64decode(value["B"]["b64"])
+    return cleared, position

@@ -1,0 +1,154 @@
+"""LOADING: the data files of one shard into the target, interleaved, with a checkpoint every few seconds.
+
+The checkpoint says per file before which line every line is written or rejected, with the counts of exactly those
+lines. What was written beyond it when a worker dies is written again by the next one, which is harmless, and counted
+only then. A rejected item's line is in the bucket before the checkpoint passes it.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+import msgspec
+
+from chalicelib.aws import Client
+from chalicelib.backup import layout
+from chalicelib.errors import DataFileDamaged, OutOfTime, TargetUnavailable, Unavailable
+from chalicelib.restore.model import FileCheckpoint, Job, PlannedFile, Shard, Table
+from chalicelib.restore.progress import Counts, FileProgress
+from chalicelib.restore.reader import Batch, DataFile, DataFileReader
+from chalicelib.restore.transfer import transfer
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff
+from chalicelib.restore.writer import BatchResult, BatchWriter
+
+_CHECKPOINT_EVERY_MS = 3_000
+_THREADS = 8
+_COUNT_NAMES = tuple(field.name for field in fields(Counts))
+
+
+def load_files(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
+    load = _Load(around, run, job, table, shard)
+    try:
+        load.run_until_stopped()
+    except (OutOfTime, Unavailable) as error:
+        return load.yielded(error.message, pause_ms=2_000)
+    except (DataFileDamaged, TargetUnavailable) as error:
+        return load.ended(failure=f"{table.source}: {error.message}")
+    if not load.is_read_to_the_end:
+        return load.yielded(None)
+    return load.ended(failure=load.imbalance())
+
+
+class _Load:
+    def __init__(self, around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> None:
+        self._around = around
+        self._run = run
+        self._job = job
+        self._table = table
+        self._files = shard.planned_files()
+        self._begun = shard.file_checkpoints()
+        self._progress = [_resume(checkpoint) for checkpoint in self._begun]
+        self._read_to_end = [checkpoint.verified for checkpoint in self._begun]
+        self._saved_at_ms = around.clock()
+
+    def run_until_stopped(self) -> None:
+        writer = BatchWriter(
+            self._around.dynamodb,
+            self._table.target,
+            clock=self._around.clock,
+            sleep=self._around.sleep,
+            random=self._around.random,
+            deadline_ms=self._run.hard_deadline_ms,
+        )
+        readers = [(index, self._batches(index)) for index, verified in enumerate(self._read_to_end) if not verified]
+        try:
+            transfer(readers, writer, threads=_THREADS, stop=self._is_time_up, on_result=self._take_result)
+        finally:
+            writer.close()
+
+    @property
+    def is_read_to_the_end(self) -> bool:
+        return all(checkpoint.verified for checkpoint in self._checkpoints())
+
+    def imbalance(self) -> str | None:
+        """Every data file's counts must add up to what the export recorded for it."""
+        for file, checkpoint in zip(self._files, self._checkpoints(), strict=True):
+            if checkpoint.accounted != file.item_count:
+                return f"data file {file.key}: {checkpoint.accounted} of {file.item_count} items are accounted for"
+        return None
+
+    def ended(self, failure: str | None) -> Ended:
+        checkpoints = self._checkpoints()
+        totals = {name: sum(getattr(checkpoint, name) for checkpoint in checkpoints) for name in _COUNT_NAMES}
+        return Ended(failure=failure, checkpoint=_encode(checkpoints), table_add={n: c for n, c in totals.items() if c})
+
+    def yielded(self, reason: str | None, pause_ms: int = 0) -> Yielded:
+        checkpoints = self._checkpoints()
+        return Yielded(_encode(checkpoints), progressed=checkpoints != self._begun, reason=reason, pause_ms=pause_ms)
+
+    def _is_time_up(self) -> bool:
+        return self._around.clock() >= self._run.soft_stop_ms
+
+    def _batches(self, index: int) -> Iterator[Batch]:
+        file = self._files[index]
+        reader = DataFileReader(
+            self._around.s3,
+            self._job.bucket,
+            DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count),
+            retry=backoff(self._around, self._run.hard_deadline_ms),
+        )
+        yield from reader.batches(self._begun[index].line)
+        self._read_to_end[index] = True
+
+    def _take_result(self, index: int, batch: Batch, result: BatchResult) -> None:
+        """Called under the transfer's lock, one result at a time."""
+        if result.rejected:
+            _keep_rejected(self._around.s3, self._job, self._table, self._files[index], batch, result)
+        self._progress[index].add(batch.first_line, len(batch.lines), result.counts)
+        now_ms = self._around.clock()
+        if now_ms - self._saved_at_ms >= _CHECKPOINT_EVERY_MS:
+            self._saved_at_ms = now_ms
+            self._run.save(_encode(self._checkpoints()))
+
+    def _checkpoints(self) -> list[FileCheckpoint]:
+        checkpoints = []
+        for file, progress, read_to_end in zip(self._files, self._progress, self._read_to_end, strict=True):
+            line, counts = progress.position()
+            # The reader is ahead of the writers: a file read to its end may have batches that never came back.
+            verified = read_to_end and line == file.item_count
+            checkpoints.append(FileCheckpoint(line, verified, **asdict(counts)))
+        return checkpoints
+
+
+def _resume(checkpoint: FileCheckpoint) -> FileProgress:
+    return FileProgress(checkpoint.line, Counts(**{name: getattr(checkpoint, name) for name in _COUNT_NAMES}))
+
+
+def _encode(checkpoints: list[FileCheckpoint]) -> str:
+    return msgspec.json.encode(checkpoints).decode()
+
+
+def _keep_rejected(s3: Client, job: Job, table: Table, file: PlannedFile, batch: Batch, result: BatchResult) -> None:
+    """The refused lines of one batch, as they stand in the export, with DynamoDB's reason. The content stays in
+    the bucket it came from; it is not logged."""
+    lines = [
+        {
+            "data_file": file.key,
+            "line": batch.first_line + rejected.line_index + 1,
+            "code": rejected.code,
+            "message": rejected.message,
+            **_content(rejected.line),
+        }
+        for rejected in result.rejected
+    ]
+    body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    key = layout.rejected_key(job.restore_id, table.source, file.key, batch.first_line)
+    s3.put_object(Bucket=job.bucket, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
+
+
+def _content(line: bytes) -> dict[str, str]:
+    try:
+        return {"text": line.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(line).decode()}

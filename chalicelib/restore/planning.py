@@ -1,0 +1,127 @@
+"""PLANNING, one table per shard: the export's file list and the bucket's listing become shards.
+
+The listing is read, not a HEAD per file: it gives every object's size and current ETag in one request per thousand.
+Nothing is lost when it stops halfway: the same shards are written again by the next attempt.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_text, is_transient
+from chalicelib.backup.export_files import FileEntry, read_file_list
+from chalicelib.errors import ExportInvalid
+from chalicelib.restore.model import Job, Kind, Note, PlannedFile, Shard, Stage, Table, blocker
+from chalicelib.restore.planner import clear_segments, gather
+from chalicelib.restore.records import shard_sk
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
+
+_NAMED_IN_A_NOTE = 5
+_CHUNK_BYTES = 256 * 1024
+
+
+def plan_table(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
+    try:
+        entries = list(_entries(around, job, table))
+        planned, missing = _pin(entries, _listing(around, job, entries))
+    except ExportInvalid as error:
+        return Ended(notes=(blocker(f"{table.source}: {error.message}"),))
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return Ended(notes=(blocker(f"{table.source}: its file list cannot be read: {error_text(error)}"),))
+    notes = [*_missing_note(table, missing), *_count_note(table, entries)]
+    shards = [_load_shard(table, number, files) for number, files in enumerate(gather(planned, job.max_workers))]
+    clears = _clear_shards(around, job, table)
+    around.records.put_shards(job, [*shards, *clears])
+    totals = {
+        "checking_total": 1 + len(shards),
+        "loading_total": len(shards),
+        "clearing_total": len(clears),
+        "data_files": len(entries),
+        "data_bytes": sum(file.size_bytes for file in planned),
+    }
+    return Ended(table_set=totals, notes=tuple(notes))
+
+
+def _entries(around: Surroundings, job: Job, table: Table) -> Iterator[FileEntry]:
+    body = around.s3.get_object(Bucket=job.bucket, Key=table.manifest_files_key)["Body"]
+    root = table.manifest_files_key.rsplit("/", 1)[0]
+    return read_file_list(iter(lambda: body.read(_CHUNK_BYTES), b""), root=root, md5=table.manifest_files_md5)
+
+
+def _listing(around: Surroundings, job: Job, entries: list[FileEntry]) -> dict[str, tuple[str, int]]:
+    """ETag and size of every object in the folders the data files are in."""
+    found: dict[str, tuple[str, int]] = {}
+    pages = around.s3.get_paginator("list_objects_v2")
+    for folder in sorted({entry.key.rsplit("/", 1)[0] for entry in entries}):
+        for page in pages.paginate(Bucket=job.bucket, Prefix=f"{folder}/"):
+            for listed in page.get("Contents", []):
+                found[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
+    return found
+
+
+def _pin(entries: list[FileEntry], listing: dict[str, tuple[str, int]]) -> tuple[list[PlannedFile], list[FileEntry]]:
+    planned = []
+    missing = []
+    for entry in entries:
+        if entry.key not in listing:
+            missing.append(entry)
+            continue
+        etag, size_bytes = listing[entry.key]
+        planned.append(PlannedFile(entry.key, etag, size_bytes, entry.md5, entry.item_count, etag != entry.etag))
+    return planned, missing
+
+
+def _missing_note(table: Table, missing: list[FileEntry]) -> list[Note]:
+    if not missing:
+        return []
+    names = ", ".join(entry.key for entry in missing[:_NAMED_IN_A_NOTE])
+    more = "" if len(missing) <= _NAMED_IN_A_NOTE else f" and {len(missing) - _NAMED_IN_A_NOTE} more"
+    return [blocker(f"{table.source}: {len(missing)} data files are missing from the bucket: {names}{more}")]
+
+
+def _count_note(table: Table, entries: list[FileEntry]) -> list[Note]:
+    listed = sum(entry.item_count for entry in entries)
+    if listed == table.item_count:
+        return []
+    return [
+        blocker(
+            f"{table.source}: its file list counts {listed} items, the manifest {table.item_count}; neither is used"
+        )
+    ]
+
+
+def _load_shard(table: Table, number: int, files: list[PlannedFile]) -> Shard:
+    return Shard(
+        sk=shard_sk(Kind.LOAD, table.number, number),
+        kind=Kind.LOAD,
+        source=table.source,
+        number=number,
+        files=msgspec.json.encode(files).decode(),
+    )
+
+
+def _clear_shards(around: Surroundings, job: Job, table: Table) -> list[Shard]:
+    """None for a target that cannot be described: CHECKING finds that, and nothing is cleared."""
+    if not job.clear_existing_data:
+        return []
+    try:
+        described = around.dynamodb.describe_table(TableName=table.target)["Table"]
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return []
+    segments = clear_segments(int(described.get("TableSizeBytes", 0)), job.max_workers)
+    return [
+        Shard(
+            sk=shard_sk(Kind.CLEAR, table.number, number),
+            kind=Kind.CLEAR,
+            source=table.source,
+            number=number,
+            stage=Stage.TODO,
+            segments=segments,
+        )
+        for number in range(segments)
+    ]

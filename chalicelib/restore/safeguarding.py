@@ -1,0 +1,52 @@
+"""SAFEGUARDING: a native on-demand backup of each target, AVAILABLE before anything of it is cleared.
+
+CreateBackup has no client token. The backup's name carries the restore's id instead: an attempt that was cut off
+after the call, before its ARN was written down, is found again by that name.
+"""
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import error_text, is_transient
+from chalicelib.restore.model import Job, Shard, Table
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded
+
+_POLL_S = 1.0
+
+
+def take_safety_backup(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
+    try:
+        arn = _find_backup(around, job, table) or _create_backup(around, job, table)
+        while True:
+            details = around.dynamodb.describe_backup(BackupArn=arn)["BackupDescription"]["BackupDetails"]
+            if details["BackupStatus"] == "AVAILABLE":
+                return Ended(table_set={"safety_backup_arn": arn})
+            if details["BackupStatus"] == "DELETED":
+                return Ended(failure=f"{table.target}: its safety backup {arn} was deleted while it was being made")
+            if around.clock() >= run.soft_stop_ms:
+                return Yielded(progressed=True)
+            around.sleep(_POLL_S)
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return Ended(failure=f"{table.target}: no safety backup could be taken: {error_text(error)}")
+
+
+def _name(job: Job) -> str:
+    return f"tablevault-{job.restore_id}"
+
+
+def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:
+    request = {"TableName": table.target, "BackupType": "USER", "Limit": 100}
+    while True:
+        answer = around.dynamodb.list_backups(**request)
+        for summary in answer.get("BackupSummaries", []):
+            if summary["BackupName"] == _name(job) and summary["BackupStatus"] != "DELETED":
+                return str(summary["BackupArn"])
+        if "LastEvaluatedBackupArn" not in answer:
+            return None
+        request["ExclusiveStartBackupArn"] = answer["LastEvaluatedBackupArn"]
+
+
+def _create_backup(around: Surroundings, job: Job, table: Table) -> str:
+    answer = around.dynamodb.create_backup(TableName=table.target, BackupName=_name(job))
+    return str(answer["BackupDetails"]["BackupArn"])

@@ -1,0 +1,256 @@
+"""One worker: woken for a slot of a restore, it claims shards and works on them one after another until none is left
+or its deadline is near.
+
+It may be killed anywhere. Its slot and its shard stay claimed until its invocation's hard deadline plus a margin has
+passed; then `reconcile` wakes the slot and another worker goes on from the shard's last checkpoint.
+"""
+
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.aws import error_text, is_transient
+from chalicelib.errors import TablevaultError
+from chalicelib.restore.advance import Conductor
+from chalicelib.restore.checking import check_files, check_target
+from chalicelib.restore.claims import Claim, ClaimLost, PhaseOver, shard_counts
+from chalicelib.restore.clearing import clear_segment
+from chalicelib.restore.loading import load_files
+from chalicelib.restore.model import Job, Kind, Note, Status, Table, blocker, tasks_of
+from chalicelib.restore.planner import start_position
+from chalicelib.restore.planning import plan_table
+from chalicelib.restore.records import shard_sk, table_number
+from chalicelib.restore.safeguarding import take_safety_backup
+from chalicelib.restore.slots import SlotMessage, Slots, slot_key
+from chalicelib.restore.verifying import verify_table
+from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger
+
+# Clocks of two Lambda hosts differ by milliseconds; a request on its way when a process is killed ends in seconds.
+CLAIM_MARGIN_MS = 15_000
+# How often in a row a shard may be claimed without moving on before it is given up.
+FRUITLESS_LIMIT = 5
+_SOFT_STOP_SHARE = 0.2
+_SOFT_STOP_MOST_MS = 30_000
+
+WORK: dict[tuple[Status, Kind], Perform] = {
+    (Status.PLANNING, Kind.PLAN): plan_table,
+    (Status.CHECKING, Kind.TARGET): check_target,
+    (Status.CHECKING, Kind.LOAD): check_files,
+    (Status.SAFEGUARDING, Kind.SAFEGUARD): take_safety_backup,
+    (Status.CLEARING, Kind.CLEAR): clear_segment,
+    (Status.LOADING, Kind.LOAD): load_files,
+    (Status.VERIFYING, Kind.VERIFY): verify_table,
+}
+
+
+@dataclass
+class _Cursor:
+    """Where a worker looks for its next shard. It goes around the phase's shards once without finding any before
+    it says that there is none."""
+
+    phase: Status
+    start_after: str | None
+
+
+class Worker:
+    def __init__(self, around: Surroundings, slots: Slots, conductor: Conductor) -> None:
+        self._around = around
+        self._slots = slots
+        self._conductor = conductor
+
+    def run(self, message: SlotMessage, remaining_ms: int) -> str:
+        """Works for the slot the message names. `remaining_ms`: until Lambda ends this invocation."""
+        now_ms = self._around.clock()
+        deadline_ms = now_ms + remaining_ms
+        until_ms = deadline_ms + CLAIM_MARGIN_MS
+        if not self._slots.take(message, now_ms=now_ms, busy_until_ms=until_ms):
+            return "stale"
+        soft_stop_ms = deadline_ms - min(_SOFT_STOP_MOST_MS, int(remaining_ms * _SOFT_STOP_SHARE))
+        run = _Run(self._around, self._conductor, message, soft_stop_ms, deadline_ms, until_ms)
+        phase = run.work_until_none_is_left()
+        if phase is not None and self._around.clock() >= soft_stop_ms:
+            self._slots.pass_on(message, now_ms=self._around.clock())
+            return "passed on"
+        self._slots.rest(message)
+        self._look_again(message, phase)
+        return "rested"
+
+    def _look_again(self, message: SlotMessage, phase: Status | None) -> None:
+        """The phase may have moved between the last look and the slot's rest: whoever moved it saw this slot busy
+        and did not wake it."""
+        hop = message.hop + 1
+        advanced = self._conductor.advance(message.restore_id, hop=hop)
+        if advanced.job is not None and advanced.remaining and advanced.job.status is not phase:
+            wanted = min(advanced.remaining, advanced.job.max_workers)
+            self._slots.wake_free(message.restore_id, wanted, hop=hop, now_ms=self._around.clock())
+
+
+class _Run:
+    """One invocation's work for one slot."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        conductor: Conductor,
+        message: SlotMessage,
+        soft_stop_ms: int,
+        deadline_ms: int,
+        until_ms: int,
+    ) -> None:
+        self._around = around
+        self._records = around.records
+        self._claims = around.claims
+        self._conductor = conductor
+        self._message = message
+        self._restore_id = message.restore_id
+        self._soft_stop_ms = soft_stop_ms
+        self._deadline_ms = deadline_ms
+        self._until_ms = until_ms
+        self._cursor: _Cursor | None = None
+
+    def work_until_none_is_left(self) -> Status | None:
+        """The phase in which no shard was left to claim, or in which time was up; None when the restore rests."""
+        while True:
+            advanced = self._conductor.advance(self._restore_id, hop=self._message.hop + 1)
+            job = advanced.job
+            if job is None or not advanced.remaining:
+                return None
+            if self._around.clock() >= self._soft_stop_ms:
+                return job.status
+            try:
+                claim = self._claim_next(job, advanced.tables)
+            except PhaseOver:
+                continue
+            except ClaimLost:
+                return None
+            if claim is None:
+                return job.status
+            self._work_on(job, advanced.tables, claim)
+
+    # --- claiming --------------------------------------------------------------------------------------------
+
+    def _claim_next(self, job: Job, tables: list[Table]) -> Claim | None:
+        if self._cursor is None or self._cursor.phase is not job.status:
+            self._cursor = _Cursor(job.status, self._first_position(job, tables))
+        claim = self._claim_from(job, self._cursor.start_after)
+        if claim is None and self._cursor.start_after is not None:
+            self._cursor.start_after = None
+            claim = self._claim_from(job, None)
+        return claim
+
+    def _first_position(self, job: Job, tables: list[Table]) -> str | None:
+        if job.status not in (Status.CHECKING, Status.LOADING) or self._message.slot == 0:
+            return None
+        totals = [table.loading_total for table in tables]
+        return shard_sk(Kind.LOAD, *start_position(self._message.slot, job.max_workers, totals))
+
+    def _claim_from(self, job: Job, start_after: str | None) -> Claim | None:
+        now_ms = self._around.clock()
+        for task in tasks_of(job.status):
+            begin = start_after if task.kind is Kind.LOAD else None
+            for shard in self._records.claimable(self._restore_id, task, begin, now_ms):
+                claim = self._claims.claim(
+                    self._restore_id,
+                    job.status,
+                    task,
+                    shard,
+                    slot=slot_key(self._restore_id, self._message.slot),
+                    wake=self._message.wake,
+                    now_ms=self._around.clock(),
+                    until_ms=self._until_ms,
+                )
+                if claim is not None:
+                    if task.kind is Kind.LOAD and self._cursor:
+                        self._cursor.start_after = shard.sk
+                    return claim
+        return None
+
+    # --- working ---------------------------------------------------------------------------------------------
+
+    def _work_on(self, job: Job, tables: list[Table], claim: Claim) -> None:
+        table = next(table for table in tables if table.number == table_number(claim.shard))
+        try:
+            answer = self._perform(job, table, claim)
+            self._write_down(claim, answer)
+        except (ClaimLost, PhaseOver) as lost:
+            # What was done since the last checkpoint is done again by whoever holds the shard now.
+            logger.warning(
+                "claim lost", extra={"restore_id": self._restore_id, "shard": claim.shard.sk, "lost": str(lost)}
+            )
+            self._release(claim)
+
+    def _perform(self, job: Job, table: Table, claim: Claim) -> Answer:
+        if claim.shard.fruitless > FRUITLESS_LIMIT:
+            return _given_up(claim, table)
+
+        def save(checkpoint: str) -> None:
+            self._claims.checkpoint(self._restore_id, claim, checkpoint)
+            current = self._records.job(self._restore_id)
+            if current is None or current.status is not claim.phase:
+                raise PhaseOver(self._restore_id)
+
+        run = Invocation(self._soft_stop_ms, self._deadline_ms, save)
+        try:
+            return WORK[(claim.phase, claim.shard.kind)](self._around, run, job, table, claim.shard)
+        except ClientError as error:
+            if not is_transient(error):
+                return _failed(claim, f"{table.source}: {error_text(error)}")
+            return Yielded(reason=error_text(error), pause_ms=_pause_ms(claim))
+        except BotoCoreError as error:
+            return Yielded(reason=type(error).__name__, pause_ms=_pause_ms(claim))
+        except TablevaultError as error:
+            if not error.retryable:
+                return _failed(claim, f"{table.source}: {error.message}")
+            return Yielded(reason=error.message, pause_ms=_pause_ms(claim))
+
+    def _write_down(self, claim: Claim, answer: Answer) -> None:
+        if isinstance(answer, Yielded):
+            self._claims.give_back(
+                self._restore_id,
+                claim,
+                checkpoint=answer.checkpoint,
+                progressed=answer.progressed,
+                free_at_ms=self._around.clock() + answer.pause_ms if answer.pause_ms else 0,
+                reason=answer.reason,
+            )
+            return
+        if answer.failure:
+            logger.warning(
+                "shard failed",
+                extra={"restore_id": self._restore_id, "shard": claim.shard.sk, "reason": answer.failure},
+            )
+        self._claims.end_shard(
+            self._restore_id,
+            claim,
+            failure=answer.failure,
+            checkpoint=answer.checkpoint,
+            table_set=answer.table_set,
+            table_add=answer.table_add,
+            notes=answer.notes,
+        )
+
+    def _release(self, claim: Claim) -> None:
+        """After a cancel: the claim is given back, so that the restore need not wait for it to lapse."""
+        try:
+            self._claims.give_back(
+                self._restore_id, claim, checkpoint=None, progressed=False, free_at_ms=0, reason=None
+            )
+        except ClaimLost:
+            return  # it is somebody else's already
+
+
+def _failed(claim: Claim, reason: str) -> Ended:
+    """A failure in CHECKING (or before) is a blocker: nothing has been touched, and nothing will be."""
+    notes: tuple[Note, ...] = (blocker(reason),) if claim.phase in (Status.PLANNING, Status.CHECKING) else ()
+    counts = shard_counts(claim.shard) if claim.phase is Status.LOADING else {}
+    return Ended(failure=reason, table_add=counts, notes=notes)
+
+
+def _given_up(claim: Claim, table: Table) -> Ended:
+    tries = claim.shard.fruitless - 1
+    why = claim.shard.reason or "its workers died or ran out of time"
+    return _failed(claim, f"{table.source}: given up after {tries} tries in a row without progress: {why}")
+
+
+def _pause_ms(claim: Claim) -> int:
+    return min(60_000, 1_000 << min(claim.shard.fruitless, 6))

@@ -1,0 +1,193 @@
+"""Settings: read from the environment once, validated as a whole, frozen.
+
+A wrong environment raises SettingsInvalid naming every fault of every variable at once, so that one deploy
+mends them all. A variable whose feature this version lacks is refused, not ignored: a retention that nothing
+carries out would be a promise broken in silence.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dateutil import tz
+
+from chalicelib.errors import Fault, SettingsInvalid
+
+TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}\Z")
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*\Z")
+_SCHEDULE = re.compile(r"(cron|rate)\(.+\)\Z")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
+_EVERY_DAY = frozenset({"0", "EVERYDAY"})
+_NOT_YET = (
+    "SSM_PARAMETER_PATH",
+    "ON_DEMAND_BACKUPS",
+    "RETENTION_DAYS",
+    "RETENTION_MINIMUM",
+    "NOTIFICATION_TOPIC",
+)
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """The moment of the day a backup shows; None where the time of the run decides.
+
+    `day`: 1-31 is that day of the month, None the day of the run. `second_of_day`: None is the time of the run.
+    """
+
+    day: int | None = None
+    second_of_day: int | None = None
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Settings:
+    backup_bucket: str
+    environment: str
+    dynamodb_tables: tuple[str, ...]
+    s3_exports_prefix: str
+    ledger_table: str
+    restore_queue: str
+    restore_dead_letter_queue: str
+    backup_schedule: str
+    as_of: AsOf
+    s3_sse_kms_key_id: str | None
+    backup_bucket_owner: str | None
+    restore_max_concurrency: int
+    api_tokens_parameter: str
+
+
+class _Reader:
+    """Takes values out of an environment and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.faults: list[Fault] = []
+
+    def text(
+        self,
+        name: str,
+        default: str | None = None,
+        *,
+        pattern: re.Pattern[str] | None = None,
+        allowed: str = "",
+    ) -> str:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            if default is None:
+                self.fault(name, "is required and not set")
+            return default or ""
+        if pattern is not None and not pattern.match(value):
+            self.fault(name, f"is {value!r}; allowed: {allowed}")
+        return value
+
+    def optional(self, name: str, *, pattern: re.Pattern[str], allowed: str) -> str | None:
+        return self.text(name, "", pattern=pattern, allowed=allowed) or None
+
+    def one_of(self, name: str, allowed: tuple[str, ...], later: str) -> None:
+        value = self.text(name, allowed[0])
+        if value not in allowed:
+            self.fault(name, f"is {value!r}; this version allows: {', '.join(allowed)} ({later})")
+
+    def number(self, name: str, default: int | None, lowest: int, highest: int) -> int | None:
+        value = self._environ.get(name, "").strip()
+        if not value:
+            return default
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
+            self.fault(name, f"is {value!r}; allowed: a whole number from {lowest} to {highest}")
+            return default
+        return int(value)
+
+    def fault(self, name: str, message: str) -> None:
+        self.faults.append(Fault(name, message))
+
+    def is_set(self, name: str) -> bool:
+        return bool(self._environ.get(name, "").strip())
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from environment variables; raises SettingsInvalid with every fault of every variable."""
+    reader = _Reader(environ)
+    settings = Settings(
+        backup_bucket=reader.text("BACKUP_BUCKET", pattern=_BUCKET_NAME, allowed="the name of an S3 bucket"),
+        environment=reader.text("ENVIRONMENT"),
+        dynamodb_tables=_tables(reader),
+        s3_exports_prefix=reader.text(
+            "S3_EXPORTS_PREFIX",
+            "native-exports",
+            pattern=_PREFIX,
+            allowed="a key prefix of safe characters without a slash at either end",
+        ),
+        ledger_table=reader.text(
+            "LEDGER_TABLE", "tablevault-ledger", pattern=TABLE_NAME, allowed="the name of a DynamoDB table"
+        ),
+        restore_queue=_queue(reader, "RESTORE_QUEUE", "tablevault-restore"),
+        restore_dead_letter_queue=_queue(reader, "RESTORE_DEAD_LETTER_QUEUE", "tablevault-restore-dead-letter"),
+        backup_schedule=reader.text(
+            "BACKUP_SCHEDULE", "cron(0 1 * * ? *)", pattern=_SCHEDULE, allowed="cron(...) or rate(...)"
+        ),
+        as_of=_as_of(reader),
+        s3_sse_kms_key_id=reader.optional(
+            "S3_SSE_KMS_KEY_ID", pattern=re.compile(r"\S+\Z"), allowed="a KMS key id, alias or ARN"
+        ),
+        backup_bucket_owner=reader.optional(
+            "BACKUP_BUCKET_OWNER", pattern=re.compile(r"[0-9]{12}\Z"), allowed="an account id of 12 digits"
+        ),
+        # AWS' own bounds of an event source mapping's MaximumConcurrency:
+        # https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html
+        restore_max_concurrency=reader.number("RESTORE_MAX_CONCURRENCY", 20, 2, 1000) or 0,
+        api_tokens_parameter=reader.text("API_TOKENS_PARAMETER", "/tablevault/api-tokens"),
+    )
+    reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), "ION comes later")
+    reader.one_of("EXPORT_STRATEGY", ("full",), "incremental exports come later")
+    for name in _NOT_YET:
+        if reader.is_set(name):
+            reader.fault(name, "is not supported by this version: unset it")
+    if reader.faults:
+        raise SettingsInvalid(reader.faults)
+    return settings
+
+
+def _queue(reader: _Reader, name: str, default: str) -> str:
+    return reader.text(name, default, pattern=_QUEUE_NAME, allowed="the name of an SQS standard queue (no URL, no ARN)")
+
+
+def _tables(reader: _Reader) -> tuple[str, ...]:
+    text = reader.text("DYNAMODB_TABLES")
+    if not text:
+        return ()
+    try:
+        names = json.loads(text)
+    except ValueError:
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        reader.fault("DYNAMODB_TABLES", f'is {text!r}; allowed: a JSON array of table names, such as ["orders"]')
+        return ()
+    for name in names:
+        if not TABLE_NAME.match(name):
+            reader.fault(
+                "DYNAMODB_TABLES",
+                f"names {name!r}; allowed: table names of 3 to 255 of a-z A-Z 0-9 _ . - (no patterns or tags yet)",
+            )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        reader.fault("DYNAMODB_TABLES", f"names twice: {', '.join(repeated)}")
+    return tuple(names)
+
+
+def _as_of(reader: _Reader) -> AsOf:
+    timezone = reader.text("BACKUP_TIMEZONE", "UTC")
+    if tz.gettz(timezone) is None:
+        reader.fault("BACKUP_TIMEZONE", f"is {timezone!r}; allowed: an IANA time zone such as Europe/Berlin")
+    day_text = reader.text("BACKUP_DAY", "0").upper()
+    day = None if day_text in _EVERY_DAY else reader.number("BACKUP_DAY", None, 1, 31)
+    parts = [
+        reader.number("BACKUP_HOUR", None, 0, 23),
+        reader.number("BACKUP_MINUTE", None, 0, 59),
+        reader.number("BACKUP_SECOND", None, 0, 59),
+    ]
+    if all(part is None for part in parts):
+        return AsOf(day, None, timezone)
+    hour, minute, second = (part or 0 for part in parts)
+    return AsOf(day, hour * 3600 + minute * 60 + second, timezone)

@@ -1,0 +1,1 @@
+"""The embedded AWS for one machine: emulator, resources, deployment. Never deployed itself."""

@@ -1,0 +1,130 @@
+"""What an import makes of Chalice's Swagger document: pure, without an emulator."""
+
+from typing import Any
+
+import pytest
+
+from sandbox.emulator.api_gateway import (
+    Authorization,
+    MethodCall,
+    authorization_kind,
+    authorizer_body,
+    is_handled,
+    method_calls,
+    operations,
+    resource_paths,
+    without_empty_compression_size,
+)
+
+_CHALICE_AUTHORIZER = {
+    "in": "header",
+    "type": "apiKey",
+    "name": "Authorization",
+    "x-amazon-apigateway-authtype": "custom",
+    "x-amazon-apigateway-authorizer": {
+        "type": "token",
+        "authorizerUri": "arn:uri",
+        "authorizerResultTtlInSeconds": 300,
+    },
+}
+
+
+def test_ancestors_that_have_no_methods_are_made_too_and_before_their_children() -> None:
+    document: dict[str, Any] = {"paths": {"/": {}, "/restores/{id}/cancel": {}, "/backups": {}}}
+    assert resource_paths(document) == ["/backups", "/restores", "/restores/{id}", "/restores/{id}/cancel"]
+
+
+def test_chalices_authorizer_becomes_a_token_authorizer_on_its_header() -> None:
+    assert authorizer_body("authorize", _CHALICE_AUTHORIZER) == {
+        "name": "authorize",
+        "type": "TOKEN",
+        "authType": "custom",
+        "identitySource": "method.request.header.Authorization",
+        "authorizerUri": "arn:uri",
+        "authorizerResultTtlInSeconds": 300,
+    }
+
+
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        (_CHALICE_AUTHORIZER, "CUSTOM"),
+        ({"x-amazon-apigateway-authorizer": {"type": "cognito_user_pools"}}, "COGNITO_USER_POOLS"),
+        ({"type": "apiKey", "x-amazon-apigateway-authtype": "awsSigv4"}, "AWS_IAM"),
+        ({"type": "apiKey", "name": "x-api-key", "in": "header"}, "API_KEY"),
+    ],
+)
+def test_every_security_scheme_chalice_writes_has_its_kind(scheme: dict[str, Any], kind: str) -> None:
+    assert authorization_kind(scheme) == kind
+
+
+def test_a_route_with_an_authorizer_is_protected_by_it() -> None:
+    operation = {
+        "security": [{"authorize": []}],
+        "responses": {"200": {}},
+        "x-amazon-apigateway-integration": {
+            "type": "aws_proxy",
+            "httpMethod": "POST",
+            "uri": "arn:lambda",
+            "responses": {"default": {"statusCode": "200"}},
+        },
+    }
+    assert list(method_calls(operation, {"authorize": Authorization("CUSTOM", "a1")})) == [
+        MethodCall("", {"authorizationType": "CUSTOM", "authorizerId": "a1"}),
+        MethodCall("/responses/200", {"responseParameters": {}}),
+        MethodCall("/integration", {"type": "AWS_PROXY", "httpMethod": "POST", "uri": "arn:lambda"}),
+    ]
+
+
+def test_a_route_protected_by_an_unknown_scheme_is_not_made_public() -> None:
+    with pytest.raises(KeyError, match="authorize"):
+        list(method_calls({"security": [{"authorize": []}]}, {}))
+
+
+def test_a_preflight_route_answers_with_its_cors_headers() -> None:
+    header = "method.response.header.Access-Control-Allow-Origin"
+    operation = {
+        "responses": {"200": {"headers": {"Access-Control-Allow-Origin": {"type": "string"}}}},
+        "x-amazon-apigateway-integration": {
+            "type": "mock",
+            "requestTemplates": {"application/json": '{"statusCode": 200}'},
+            "responses": {"default": {"statusCode": "200", "responseParameters": {header: "'*'"}}},
+        },
+    }
+    calls = {call.suffix: call.body for call in method_calls(operation, {})}
+    assert calls["/responses/200"] == {"responseParameters": {header: False}}
+    assert calls["/integration/responses/200"]["responseParameters"] == {header: "'*'"}
+
+
+def test_what_is_no_verb_makes_no_method() -> None:
+    item = {"get": {"a": 1}, "parameters": [], "x-amazon-apigateway-any-method": {"b": 2}}
+    assert list(operations(item)) == [("GET", {"a": 1}), ("ANY", {"b": 2})]
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("", None), (None, None), ("0", 0), ("1024", 1024), (512, 512)])
+def test_compression_size_is_a_number_or_null(sent: object, kept: int | None) -> None:
+    patch = {"patchOperations": [{"op": "replace", "path": "/minimumCompressionSize", "value": sent}]}
+    assert without_empty_compression_size(patch)["patchOperations"][0]["value"] == kept
+
+
+def test_other_patches_are_left_alone() -> None:
+    patch = {"patchOperations": [{"op": "replace", "path": "/name", "value": ""}]}
+    assert without_empty_compression_size(patch) == patch
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "handled"),
+    [
+        ("POST", "/restapis", b"mode=import&endpointConfigurationTypes=REGIONAL", True),
+        ("POST", "/restapis", b"", False),
+        ("PUT", "/restapis/abc", b"mode=overwrite", True),
+        ("PATCH", "/restapis/abc", b"", True),
+        ("PUT", "/restapis/abc/resources/r/methods/GET", b"", False),
+        ("GET", "/restapis/abc", b"", False),
+        ("PUT", "/my-bucket/restapis", b"", False),
+    ],
+)
+def test_only_calls_on_a_whole_api_are_taken_from_the_emulator(
+    method: str, path: str, query: bytes, handled: bool
+) -> None:
+    assert is_handled({"method": method, "path": path, "query_string": query}) is handled

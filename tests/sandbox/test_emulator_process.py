@@ -1,0 +1,160 @@
+"""The emulator as a process: a taken port, and that nothing of it outlives it or its parent."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from sandbox.emulator_process import EmulatorProcess
+from sandbox.errors import SandboxError
+from sandbox.isolation import emulator_client
+
+pytestmark = pytest.mark.e2e
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_HANG = "import time\ndef handler(event, context):\n    time.sleep(300 if event.get('hang') else 0)\n"
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[EmulatorProcess]:
+    process = EmulatorProcess(0, tmp_path / "state")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+def test_a_taken_port_is_named_with_what_to_do_and_nothing_is_started(taken_port: int, tmp_path: Path) -> None:
+    with pytest.raises(SandboxError) as refusal:
+        EmulatorProcess(taken_port, tmp_path)
+    assert str(refusal.value) == (
+        f"port {taken_port} on 127.0.0.1 is taken by another program; "
+        "end that program or set SANDBOX_PORT to a free port"
+    )
+
+
+def test_the_command_line_says_a_port_is_taken_in_one_line(taken_port: int, tmp_path: Path) -> None:
+    environment = {**os.environ, "SANDBOX_PORT": str(taken_port), "XDG_CACHE_HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-m", "sandbox", "up"],
+        cwd=_REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        f"sandbox: port {taken_port} on 127.0.0.1 is taken by another program; "
+        "end that program or set SANDBOX_PORT to a free port"
+    ]
+
+
+def test_only_loopback_is_served(emulator: EmulatorProcess) -> None:
+    assert emulator.endpoint_url.startswith("http://127.0.0.1:")
+    if not Path("/proc/net/tcp").exists():
+        pytest.skip("needs /proc/net")
+    port = int(emulator.endpoint_url.rsplit(":", 1)[1])
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    listeners = [line.split()[1] for line in lines if line.split()[3] == "0A"]
+    assert [address for address in listeners if int(address.split(":")[1], 16) == port] == [f"0100007F:{port:04X}"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_emulator_its_busy_workers_and_its_temporary_files(
+    emulator: EmulatorProcess, number: signal.Signals, tmp_path: Path
+) -> None:
+    worker = _start_hanging_function(emulator.endpoint_url)
+    assert list((tmp_path / "state" / "tmp").iterdir())
+    os.kill(emulator.pid, number)
+    emulator.wait()
+    assert emulator.exit_status == 0
+    _await(lambda: not _is_alive(worker))
+    assert not (tmp_path / "state" / "tmp").exists()
+
+
+def test_nothing_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from sandbox.emulator_process import EmulatorProcess\n"
+        "emulator = EmulatorProcess(0, Path(sys.argv[1]))\n"
+        "print(emulator.pid, emulator.endpoint_url, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    try:
+        with parent.stdout:
+            pid, endpoint_url = parent.stdout.readline().split()
+        worker = _start_hanging_function(endpoint_url)
+    finally:
+        parent.kill()
+        parent.wait()
+    _await(lambda: not _is_alive(int(pid)) and not _is_alive(worker))
+
+
+def test_stopping_twice_is_harmless(emulator: EmulatorProcess) -> None:
+    emulator.stop()
+    emulator.stop()
+
+
+def _start_hanging_function(endpoint_url: str) -> int:
+    """The process id of a worker that is in the middle of an invocation."""
+    functions = emulator_client("lambda", endpoint_url)
+    code = BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("app.py", _HANG)
+    role = emulator_client("iam", endpoint_url).create_role(
+        RoleName="hang", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": []})
+    )
+    functions.create_function(
+        FunctionName="hang",
+        Runtime="python3.11",
+        Role=role["Role"]["Arn"],
+        Handler="app.handler",
+        Timeout=300,
+        Code={"ZipFile": code.getvalue()},
+    )
+    _await(lambda: functions.get_function(FunctionName="hang")["Configuration"]["State"] == "Active")
+    functions.invoke(FunctionName="hang", InvocationType="Event", Payload=b'{"hang": true}')
+
+    def workers() -> list[dict[str, int]]:
+        with urllib.request.urlopen(f"{endpoint_url}/_sandbox/lambda-workers", timeout=5) as response:
+            return list(json.load(response).get("hang", []))
+
+    _await(lambda: bool(workers()))
+    return workers()[0]["pid"]
+
+
+def _await(condition: Callable[[], bool], timeout_s: float = 8) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process runs; a zombie that nobody has collected yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"

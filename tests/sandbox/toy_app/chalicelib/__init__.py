@@ -1,0 +1,1 @@
+"""What the toy app deploys besides app.py."""

@@ -1,0 +1,74 @@
+"""The import direction that chalicelib/__init__.py draws, read from the source of every deployed module."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What each part may import of our own; a part is the first name after `chalicelib.`.
+BASE = {"clock", "errors"}
+ALLOWED: dict[str, set[str]] = {
+    "clock": set(),
+    "errors": set(),
+    "tokens": set(),
+    "settings": {"errors"},
+    "aws": BASE,
+    "retry": BASE,
+    "ledger": BASE | {"aws"},
+    "backup": BASE | {"settings", "aws", "retry", "ledger", "backup"},
+    "restore": BASE | {"settings", "aws", "retry", "ledger", "restore", "backup"},
+    "services": BASE | {"settings", "aws", "ledger", "backup", "restore", "tokens"},
+    "entry": BASE | {"services", "backup", "restore"},
+    "api": BASE | {"services", "backup", "restore", "tokens", "api"},
+}
+# The contract in the bucket: all of the backup side that a restore may know.
+BACKUP_FOR_RESTORE = {"layout", "manifest", "export_files", "definition", "reading"}
+CHALICE_ONLY_IN = {"api"}
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "chalicelib").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT / "chalicelib").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_module_imports_only_what_lies_below_it(path: Path):
+    part = part_of(path)
+    if part == "__init__":
+        return
+    own = {name.split(".")[1] for name in imported(path) if name.startswith("chalicelib.")}
+    assert own - {part} <= ALLOWED[part]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_api_knows_chalice_and_nothing_knows_sandbox_or_tests(path: Path):
+    roots = {name.split(".")[0] for name in imported(path)}
+    assert not roots & {"sandbox", "tests", "moto", "ministack", "pytest"}
+    assert "chalice" not in roots or part_of(path) in CHALICE_ONLY_IN
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chalicelib/restore").glob("*.py")), ids=lambda path: path.name)
+def test_restore_reads_only_the_contract_of_the_backup_side(path: Path):
+    of_backup = {name.split(".")[2] for name in imported(path) if name.startswith("chalicelib.backup.")}
+    assert of_backup <= BACKUP_FOR_RESTORE
+
+
+def test_the_check_sees_an_import(tmp_path: Path):
+    module = tmp_path / "module.py"
+    module.write_text("from chalicelib.restore import worker\nimport chalice\n")
+    assert {"chalicelib.restore", "chalice"} <= imported(module)

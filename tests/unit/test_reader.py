@@ -1,0 +1,360 @@
+import base64
+import gzip
+import hashlib
+import io
+import itertools
+import json
+import tracemalloc
+
+import pytest
+from botocore.response import StreamingBody
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chalicelib.errors import DataFileDamaged, OutOfTime, Unavailable
+from chalicelib.restore import reader as reader_module
+from chalicelib.restore.reader import Batch, DataFile, DataFileReader, is_item_line, verify_data_file
+from chalicelib.retry import Backoff
+from tests.faults import FakeTime, FlakyClient, client_error
+
+KEY = "native-exports/2026-11-21/orders/AWSDynamoDB/01768386096366-0123abcd/data/a.json.gz"
+
+
+class OneObject:
+    """S3 with one object in it, as botocore answers: If-Match, ranges, and a StreamingBody."""
+
+    def __init__(self, data: bytes, etag: str = "e-1") -> None:
+        self.data = data
+        self.etag = etag
+
+    def get_object(self, Bucket: str, Key: str, IfMatch: str, Range: str | None = None):
+        if f'"{self.etag}"' != IfMatch:
+            error = client_error("refuse", "GetObject")
+            error.response["Error"]["Code"] = "PreconditionFailed"
+            error.response["ResponseMetadata"]["HTTPStatusCode"] = 412
+            raise error
+        begin = int(Range.removeprefix("bytes=").removesuffix("-")) if Range else 0
+        data = self.data[begin:]
+        answer = {"Body": StreamingBody(io.BytesIO(data), len(data)), "ContentLength": len(data)}
+        if Range:
+            answer["ContentRange"] = f"bytes {begin}-{len(self.data) - 1}/{len(self.data)}"
+        return answer
+
+
+def file_of(data: bytes, item_count: int, **changes) -> DataFile:
+    facts = {"key": KEY, "etag": "e-1", "size_bytes": len(data), "item_count": item_count}
+    facts["md5"] = base64.b64encode(hashlib.md5(data).digest()).decode()
+    return DataFile(**(facts | changes))
+
+
+def reader_of(s3, file: DataFile, time: FakeTime | None = None, room_ms: int = 60_000) -> DataFileReader:
+    return DataFileReader(s3, "bucket", file, retry=backoff(time or FakeTime(), room_ms))
+
+
+def backoff(time: FakeTime, room_ms: int = 60_000) -> Backoff:
+    return Backoff(time.clock, time.sleep, time.random, time.now_ms + room_ms)
+
+
+def gzipped(lines: list[bytes]) -> bytes:
+    return gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0)
+
+
+def read(data: bytes, item_count: int, first_line: int = 0, **changes) -> list[Batch]:
+    return list(reader_of(OneObject(data), file_of(data, item_count, **changes)).batches(first_line))
+
+
+def lines_of(batches: list[Batch]) -> list[bytes]:
+    return [line for batch in batches for line in batch.lines]
+
+
+def some_lines(count: int) -> list[bytes]:
+    return [
+        b'{"Item":{"pk":{"S":"%d"},"hash":{"S":"%s"}}}' % (i, hashlib.sha256(b"%d" % i).hexdigest().encode())
+        for i in range(count)
+    ]
+
+
+def damage(data: bytes, item_count: int, **changes) -> str:
+    with pytest.raises(DataFileDamaged) as caught:
+        read(data, item_count, **changes)
+    assert caught.value.key == KEY
+    assert not caught.value.retryable
+    return caught.value.reason
+
+
+# ---- batches
+
+
+def test_batches_are_25_lines_in_order_and_a_rest():
+    lines = some_lines(60)
+    batches = read(gzipped(lines), 60)
+    assert [(batch.first_line, len(batch.lines)) for batch in batches] == [(0, 25), (25, 25), (50, 10)]
+    assert lines_of(batches) == lines
+
+
+def test_an_empty_partition_has_no_batch_and_no_fault():
+    assert len(gzip.compress(b"", mtime=0)) == 20
+    assert read(gzip.compress(b"", mtime=0), 0) == []
+
+
+def test_lines_split_at_newline_only():
+    line = '{"Item":{"pk":{"S":"a\u2028b\u0085c\x0b\x0cd\re"}}}'.encode()
+    assert lines_of(read(gzipped([line]), 1)) == [line]
+
+
+def test_several_gzip_members_are_one_stream_even_where_a_line_crosses_them():
+    lines = some_lines(100)
+    text = b"".join(line + b"\n" for line in lines)
+    data = b"".join(gzip.compress(part) for part in (text[:1000], b"", text[1000:1001], text[1001:]))
+    assert lines_of(read(data, 100)) == lines
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 900), max_size=150), st.data())
+def test_batch_boundaries_depend_on_the_file_alone(sizes, data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader_module, "BATCH_BODY_BYTES", 2_000)
+        patch.setattr(reader_module, "_BLOCK_BYTES", data.draw(st.sampled_from([64, 1_000, 262_144])))
+        lines = [b"x" * size for size in sizes]
+        compressed = gzipped(lines)
+        whole = read(compressed, len(lines))
+        assert lines_of(whole) == lines
+        assert [batch.first_line for batch in whole] == [
+            sum(len(b.lines) for b in whole[:i]) for i in range(len(whole))
+        ]
+        for batch, following in itertools.pairwise(whole):
+            body = sum(len(line) + 16 for line in batch.lines)
+            assert body <= 2_000 or len(batch.lines) == 1
+            assert len(batch.lines) == 25 or body + len(following.lines[0]) + 16 > 2_000
+        if whole:
+            at = data.draw(st.integers(0, len(whole) - 1))
+            assert read(compressed, len(lines), whole[at].first_line) == whole[at:]
+
+
+def test_a_batch_stays_under_the_size_of_a_request():
+    lines = [b"x" * 4_000_000] * 5
+    assert [len(batch.lines) for batch in read(gzipped(lines), 5)] == [3, 2]
+
+
+# ---- damage
+
+
+def test_every_truncation_is_found():
+    data = gzipped(some_lines(3))
+    for end in range(len(data)):
+        assert damage(data[:end], 3)
+
+
+def test_every_flipped_byte_is_found():
+    data = gzipped(some_lines(3))
+    for position in range(len(data)):
+        flipped = data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
+        assert damage(flipped, 3, md5=file_of(data, 3).md5)
+
+
+@pytest.mark.parametrize(
+    ("data", "item_count", "changes", "reason"),
+    [
+        (gzipped([b"a", b"b"]), 3, {}, "it has 2 lines, the manifest says 3"),
+        (gzipped([b"a", b"b"]), 1, {}, "it has 2 lines, the manifest says 1"),
+        (gzipped([b"a"]), 1, {"md5": "FjvgqIxwymKf1RbbqtrZag=="}, "its MD5 is not the manifest's"),
+        (gzip.compress(b"a\nb"), 2, {}, "its last line does not end with a newline"),
+        (gzip.compress(b"a\n") + b"trailing garbage", 1, {}, "it is not valid gzip"),
+        (b"plain text\n", 1, {}, "it is not valid gzip"),
+        (b"", 0, {}, "its gzip stream is truncated"),
+        (gzipped([b"a"]), 1, {"size_bytes": 20}, "20 expected"),
+        (gzipped([b"a"]), 1, {"size_bytes": 2_000}, "2000 expected"),
+        (gzipped([b"a"]), 1, {"etag": "other"}, "it has changed since it was checked"),
+        (gzip.compress(b"x" * 16_000_001 + b"\n"), 1, {}, "longer than 16000000 bytes"),
+        (gzip.compress(b"x\n" + b"x" * 16_000_001 + b"\n"), 2, {}, "longer than 16000000 bytes"),
+    ],
+)
+def test_damage_is_named(data, item_count, changes, reason):
+    assert reason in damage(data, item_count, **changes)
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"), [("missing", "it is missing (NoSuchKey)"), ("forbidden", "allow s3:GetObject")]
+)
+def test_a_file_that_cannot_be_had_is_damage_at_once(word, reason):
+    data, time = gzipped([b"a"]), FakeTime()
+    with pytest.raises(DataFileDamaged) as caught:
+        list(reader_of(FlakyClient(OneObject(data), "get_object", word), file_of(data, 1), time).batches())
+    assert reason in caught.value.reason
+    assert time.slept_s == []
+
+
+def test_damage_is_found_before_the_last_batch_is_handed_out():
+    data = gzipped(some_lines(26))
+    batches = reader_of(OneObject(data), file_of(data, 27)).batches()
+    assert len(next(batches).lines) == 25
+    with pytest.raises(DataFileDamaged):
+        next(batches)
+
+
+def test_the_whole_file_is_checked_also_when_reading_goes_on_from_a_line():
+    assert "MD5" in damage_from(25)
+    assert "MD5" in damage_from(1_000_000)
+
+
+def damage_from(first_line: int) -> str:
+    data = gzipped(some_lines(60))
+    with pytest.raises(DataFileDamaged) as caught:
+        read(data, 60, first_line, md5="FjvgqIxwymKf1RbbqtrZag==")
+    return caught.value.reason
+
+
+# ---- streams that break
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["cut:0", "end:0", "cut:1 end:1 cut:700", "end:1000 end:1000 end:1000", "drop slowdown 500 cut:5000 drop",
+     "cut:0 cut:0 cut:0 cut:0 cut:0 cut:0 cut:0", "stale"],
+)  # fmt: skip
+def test_a_stream_that_breaks_or_ends_early_goes_on_at_its_offset(script):
+    lines = some_lines(400)
+    data = gzipped(lines)
+    s3, time = FlakyClient(OneObject(data), "get_object", script), FakeTime()
+    assert lines_of(list(reader_of(s3, file_of(data, 400), time).batches())) == lines
+    assert len(time.slept_s) == len(script.split())
+    assert {call["IfMatch"] for call in s3.calls} == {'"e-1"'}
+    assert all(body.is_closed for body in s3.bodies)
+
+
+def test_reconnecting_asks_only_for_what_is_missing():
+    data = gzipped(some_lines(400))
+    s3 = FlakyClient(OneObject(data), "get_object", "cut:1000 end:500")
+    list(reader_of(s3, file_of(data, 400)).batches())
+    assert [call.get("Range") for call in s3.calls] == [None, "bytes=1000-", "bytes=1500-"]
+
+
+def test_an_object_replaced_between_two_connections_is_found():
+    data = gzipped(some_lines(400))
+    s3 = OneObject(data)
+    batches = reader_of(FlakyClient(s3, "get_object", "cut:9000"), file_of(data, 400)).batches()
+    next(batches)
+    s3.etag = "other"
+    with pytest.raises(DataFileDamaged, match="changed"):
+        list(batches)
+
+
+def test_bytes_from_the_wrong_offset_are_not_taken():
+    class IgnoresRanges(OneObject):
+        def get_object(self, **arguments):
+            arguments.pop("Range", None)
+            return super().get_object(**arguments)
+
+    data = gzipped(some_lines(400))
+    with pytest.raises(Unavailable, match="answered from byte 0, asked for 1000"):
+        list(reader_of(FlakyClient(IgnoresRanges(data), "get_object", "cut:1000"), file_of(data, 400)).batches())
+
+
+def test_retries_in_a_row_are_bounded_and_the_error_says_so():
+    data, time = gzipped(some_lines(400)), FakeTime()
+    s3 = FlakyClient(OneObject(data), "get_object", "cut:1000" + " drop" * 20)
+    with pytest.raises(Unavailable, match=r"at byte 1000 .* 8 times in a row") as caught:
+        list(reader_of(s3, file_of(data, 400), time).batches())
+    assert caught.value.retryable
+    assert len(time.slept_s) == 7
+
+
+def test_retries_end_at_the_deadline():
+    data, time = gzipped(some_lines(4)), FakeTime()
+    begin_ms = time.now_ms
+    with pytest.raises(OutOfTime, match="at byte 0"):
+        list(reader_of(FlakyClient(OneObject(data), "get_object", "drop " * 20), file_of(data, 4), time, 300).batches())
+    assert time.now_ms < begin_ms + 300
+
+
+def test_a_passed_deadline_ends_a_stream_that_works():
+    data, time = gzipped(some_lines(4)), FakeTime()
+    with pytest.raises(OutOfTime):
+        list(reader_of(OneObject(data), file_of(data, 4), time, room_ms=0).batches())
+
+
+def test_closing_the_batches_closes_the_stream():
+    data = gzipped(some_lines(20_000))
+    s3 = FlakyClient(OneObject(data), "get_object", "ok")
+    batches = reader_of(s3, file_of(data, 20_000)).batches()
+    next(batches)
+    assert not s3.bodies[0].is_closed
+    batches.close()
+    assert s3.bodies[0].is_closed
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize("line", [b"", b"x" * 1_000_000], ids=["of newlines", "of long lines"])
+def test_a_gzip_bomb_is_read_in_flat_memory(line):
+    count = 15_000_000 // (len(line) + 1)
+    data = gzip.compress((line + b"\n") * count)
+    reader = reader_of(OneObject(data), file_of(data, count))
+    tracemalloc.start()
+    assert sum(len(lines) for lines in reader.line_blocks()) == count
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 12_000_000
+
+
+# ---- verify
+
+
+def verified(data: bytes, item_count: int, parse_lines: bool = True, **changes):
+    file = file_of(data, item_count, **changes)
+    return verify_data_file(OneObject(data), "bucket", file, parse_lines=parse_lines, retry=backoff(FakeTime()))
+
+
+def test_a_good_file_has_no_findings():
+    lines = some_lines(60)
+    found = verified(gzipped(lines), 60)
+    assert (found.damage, found.line_count, found.bad_lines, found.first_bad_lines) == (None, 60, 0, ())
+    assert found.uncompressed_bytes == sum(len(line) + 1 for line in lines)
+
+
+def test_damage_is_reported_and_not_raised():
+    data = gzipped(some_lines(60))
+    assert verified(data, 61).damage == "it has 60 lines, the manifest says 61"
+    assert verified(data[:-1], 60).damage == "its gzip stream is truncated"
+    assert verified(data, 60, etag="other").damage.startswith("it has changed")
+
+
+def test_a_file_that_cannot_be_read_just_now_is_no_finding():
+    data = gzipped(some_lines(1))
+    s3 = FlakyClient(OneObject(data), "get_object", "drop " * 20)
+    with pytest.raises(Unavailable):
+        verify_data_file(s3, "bucket", file_of(data, 1), parse_lines=False, retry=backoff(FakeTime()))
+
+
+def test_bad_lines_are_counted_with_their_first_positions():
+    lines = some_lines(5_000)
+    bad = [7, 30, *range(4_000, 4_020)]
+    for position in bad:
+        lines[position] = b"SECRET"
+    found = verified(gzipped(lines), 5_000)
+    assert (found.damage, found.bad_lines, found.first_bad_lines) == (None, 22, tuple(bad[:10]))
+    assert "SECRET" not in repr(found)
+    assert verified(gzipped(lines), 5_000, parse_lines=False).bad_lines == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "is_item"),
+    [
+        (b'{"Item":{"pk":{"S":"1"}}}', True),
+        (b' { "Item" : { "pk" : { "S" : "1" } } } ', True),
+        ('{"Item":{"pk":{"S":"\u00fc\u2028"}}}'.encode(), True),
+        (b"", False),
+        (b'{"Item":[]}', False),
+        (b'{"Item":{"pk":{"S":"1"}}', False),
+        (b'{"Item":{}}{"Item":{}}', False),
+        (b'{"Keys":{},"NewImage":{}}', False),
+        (b'{"Item":{},"Keys":{}}', False),
+        (b"[1]", False),
+        (b'{"Item":{"pk":{"S":"\xff"}}}', False),
+        (json.dumps({"Item": {}}).encode("utf-16"), False),
+        (b'{"Item":' + b"[" * 100_000, False),
+    ],
+)
+def test_what_an_item_line_is(line, is_item):
+    assert is_item_line(line) is is_item
