@@ -15,9 +15,9 @@ Client = Any  # boto3 makes a client's methods at run time; the checks are in th
 # the code can handle and not a killed invocation.
 _CONFIG = Config(
     connect_timeout=3,
-    read_timeout=15,
+    read_timeout=10,
     max_pool_connections=50,
-    retries={"mode": "standard", "total_max_attempts": 4},
+    retries={"mode": "standard", "total_max_attempts": 3},
     s3={"addressing_style": "path"},
 )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.aws import Clients
 from chalicelib.clock import Clock, system_clock
+from chalicelib.retry import Random, Sleep
 from chalicelib.settings import Settings, read_settings
 from chalicelib.tokens import TokenStore
 
@@ -34,6 +35,8 @@ class Services:
     def __init__(self, settings: Settings, clients: Clients | None = None, clock: Clock = system_clock) -> None:
         self.settings = settings
         self.clock = clock
+        self.sleep: Sleep = time.sleep
+        self.random: Random = random.random
         self._clients = clients or Clients()
 
     @cached_property
@@ -88,8 +91,8 @@ class Services:
             dynamodb=self._clients.get("dynamodb"),
             s3=self._clients.get("s3"),
             clock=self.clock,
-            sleep=time.sleep,
-            random=random.random,
+            sleep=self.sleep,
+            random=self.random,
         )
 
     @cached_property

@@ -28,7 +28,7 @@ from sandbox.isolation import isolated_environment
 _BOTO_DATA = Path(__file__).parent / "botodata"
 _APP_PARTS = ("app.py", "chalicelib", "vendor", "requirements.txt")
 _DEPLOY_TIMEOUT_S = 300
-_CHALICE = [sys.executable, "-c", "from chalice.cli import main; main()"]
+_CHALICE = [sys.executable, "-c", "import sys; from chalice.cli import main; sys.exit(main())"]
 
 
 @dataclass(frozen=True)

@@ -78,3 +78,9 @@ def write_aws_config(path: Path, endpoint_url: str) -> None:
     sections = ["\n".join([f"[profile {name}]", *lines]) for name in (PROFILE, LOCAL_STAGE_PROFILE)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(sections) + "\n")
+
+
+def remove_aws_config(path: Path, endpoint_url: str) -> None:
+    """Removes the file, unless another sandbox has put its own in its place since."""
+    if path.exists() and f"endpoint_url = {endpoint_url}\n" in path.read_text():
+        path.unlink()

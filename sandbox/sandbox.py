@@ -15,7 +15,7 @@ from sandbox.deploy import Deployment
 from sandbox.emulator.functions import WORKERS_PATH
 from sandbox.emulator_process import EmulatorProcess
 from sandbox.errors import SandboxError
-from sandbox.isolation import REGION, emulator_client, write_aws_config
+from sandbox.isolation import REGION, emulator_client, remove_aws_config, write_aws_config
 from sandbox.resources import create_resources, new_token
 from sandbox.stage import Stage, read_stage
 
@@ -47,7 +47,7 @@ class Sandbox:
         self._port = port
         self._keep_state = state_dir is not None
         self.state_dir = (state_dir or Path(tempfile.gettempdir()) / f"tablevault-sandbox-{uuid4()}").resolve()
-        self._project_dir = project_dir.resolve()
+        self.project_dir = project_dir.resolve()
         self._aws_config = aws_config
         self._bundle = bundle
         self._emulator: EmulatorProcess | None = None
@@ -88,7 +88,7 @@ class Sandbox:
             self._emulator.stop()
             self._emulator = None
             if self._aws_config:
-                self._aws_config.unlink(missing_ok=True)
+                remove_aws_config(self._aws_config, self.endpoint_url)
         if not self._keep_state:
             shutil.rmtree(self.state_dir, ignore_errors=True)
 
@@ -149,7 +149,7 @@ class Sandbox:
 
     def _deployment(self) -> Deployment:
         return Deployment(
-            self._project_dir, self.stage.name, self.state_dir / "app", self.endpoint_url, bundle=self._bundle
+            self.project_dir, self.stage.name, self.state_dir / "app", self.endpoint_url, bundle=self._bundle
         )
 
 
@@ -168,10 +168,10 @@ def scheduled_event(rule_name: str) -> dict[str, Any]:
     }
 
 
-def default_state_dir(port: int) -> Path:
+def default_state_dir(name: int | str) -> Path:
     """Where `make sandbox` keeps logs and Chalice's cache: outside the repository.
 
     `chalice local` restarts at every change of any file in the project's directory.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "tablevault" / f"sandbox-{port}"
+    return cache / "tablevault" / f"sandbox-{name}"

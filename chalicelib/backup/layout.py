@@ -11,10 +11,12 @@ import re
 from dataclasses import dataclass
 
 SUMMARY_NAME = "manifest-summary.json"
-BACKUP_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{6}Z)?\Z")
+# ASCII: `\d` alone would also take the digits of other scripts.
+BACKUP_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{6}Z)?\Z", re.ASCII)
 _BELOW_PREFIX = re.compile(
     r"/(\d{4}-\d{2}-\d{2}(?:T\d{6}Z)?)/([a-zA-Z0-9_.-]{3,255})/AWSDynamoDB/(\d{14}-[0-9a-f]{8})/"
-    + re.escape(SUMMARY_NAME)
+    + re.escape(SUMMARY_NAME),
+    re.ASCII,
 )
 
 
@@ -38,6 +40,10 @@ def manifest_key(exports_prefix: str, backup_date: str) -> str:
 def export_prefix(exports_prefix: str, backup_date: str, table_name: str) -> str:
     """The S3Prefix of one table's export; AWS puts `AWSDynamoDB/...` below it."""
     return f"{exports_prefix}/{backup_date}/{table_name}"
+
+
+def summary_key(exports_prefix: str, backup_date: str, table_name: str, export_id: str) -> str:
+    return f"{export_prefix(exports_prefix, backup_date, table_name)}/AWSDynamoDB/{export_id}/{SUMMARY_NAME}"
 
 
 def definition_key(exports_prefix: str, backup_date: str, table_name: str) -> str:

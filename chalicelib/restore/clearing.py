@@ -73,13 +73,13 @@ def _scan(table: Table, shard: Shard, names: Sequence[str], position: Item | Non
     placeholders = {f"#k{number}": name for number, name in enumerate(names)}
     request: dict[str, Any] = {
         "TableName": table.target,
-        "Segment": shard.number,
-        "TotalSegments": shard.segments,
         "ProjectionExpression": ", ".join(placeholders),
         "ExpressionAttributeNames": placeholders,
         "ConsistentRead": True,
         "Limit": _PAGE_ITEMS,
     }
+    if shard.segments > 1:
+        request |= {"Segment": shard.number, "TotalSegments": shard.segments}
     if position is not None:
         request["ExclusiveStartKey"] = position
     return request

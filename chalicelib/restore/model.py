@@ -145,8 +145,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     item_count: int
     manifest_files_key: str
-    manifest_files_md5: str | None
     definition_key: str
+    manifest_files_md5: str | None = None
     data_files: int = 0
     data_bytes: int = 0
     uncompressed_bytes: int = 0

@@ -47,8 +47,8 @@ def plan_table(around: Surroundings, run: Invocation, job: Job, table: Table, sh
 
 def _entries(around: Surroundings, job: Job, table: Table) -> Iterator[FileEntry]:
     body = around.s3.get_object(Bucket=job.bucket, Key=table.manifest_files_key)["Body"]
-    root = table.manifest_files_key.rsplit("/", 1)[0]
-    return read_file_list(iter(lambda: body.read(_CHUNK_BYTES), b""), root=root, md5=table.manifest_files_md5)
+    chunks = iter(lambda: body.read(_CHUNK_BYTES), b"")
+    return read_file_list(chunks, key=table.manifest_files_key, md5=table.manifest_files_md5)
 
 
 def _listing(around: Surroundings, job: Job, entries: list[FileEntry]) -> dict[str, tuple[str, int]]:

@@ -92,7 +92,7 @@ class DataFileReader:
         self._file = file
         self._retry = retry
 
-    def batches(self, first_line: int = 0) -> Iterator[Batch]:
+    def batches(self, first_line: int = 0) -> Generator[Batch]:
         """Batches from line `first_line` on, each of at most 25 lines and 15 MB of request body.
 
         Where batches begin depends on the file alone, as long as `first_line` is the beginning of a
@@ -145,6 +145,7 @@ class DataFileReader:
                 except _GzipError as error:
                     raise self._damaged(f"it is not valid gzip ({error})") from error
                 data = member.unused_data if member.eof else member.unconsumed_tail
+                # A full block may leave more inside of the decompressor although all input is consumed.
                 more_inside = not member.eof and len(inflated) == _BLOCK_BYTES
                 if inflated:
                     yield inflated
@@ -192,11 +193,10 @@ class DataFileReader:
         except ClientError as error:
             raise self._read_error(error) from error
         begin, size_bytes = _extent(answer)
-        if size_bytes != self._file.size_bytes:
+        if (begin, size_bytes) != (offset, self._file.size_bytes):
             _close(answer["Body"])
-            raise self._damaged(f"it is {size_bytes} bytes, {self._file.size_bytes} expected")
-        if begin != offset:  # bytes from elsewhere would pass as the next ones
-            _close(answer["Body"])
+            if size_bytes != self._file.size_bytes:
+                raise self._damaged(f"it is {size_bytes} bytes, {self._file.size_bytes} expected")
             raise HTTPException(f"S3 answered from byte {begin}, asked for {offset}")
         return answer["Body"]
 
@@ -256,12 +256,9 @@ def is_item_line(line: bytes) -> bool:
 
 def _skip(blocks: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:
     for lines in blocks:
-        if count:
-            skipped = min(count, len(lines))
-            count -= skipped
-            yield lines[skipped:]
-        else:
-            yield lines
+        skipped = min(count, len(lines))
+        count -= skipped
+        yield lines[skipped:]
 
 
 def _batched(blocks: Iterator[list[bytes]], first_line: int) -> Iterator[Batch]:

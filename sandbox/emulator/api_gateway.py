@@ -173,7 +173,7 @@ class RestApis:
             if method == "PUT":
                 return await self._put(scope, path.rstrip("/"), json.loads(body))
             return await self._import(scope, json.loads(body))
-        except (ImportRefused, ValueError, KeyError) as error:
+        except (ImportRefused, ValueError, KeyError, TypeError) as error:
             return json_reply(400, {"__type": "BadRequestException", "message": f"import failed: {error!r}"})
 
     async def _import(self, scope: Scope, document: Document) -> Reply:
@@ -200,7 +200,8 @@ class RestApis:
         return reply
 
     async def _clear(self, scope: Scope, api: str) -> None:
-        # Deepest first: ministack's DeleteResource leaves the children of what it deletes behind.
+        # Deepest first: ministack's DeleteResource leaves the children of what it deletes behind, AWS' takes them
+        # along. In this order neither leaves one behind, and none is gone before its own turn.
         resources = await self._items(scope, f"{api}/resources")
         for resource in sorted(resources, key=lambda resource: -resource["path"].count("/")):
             where = f"{api}/resources/{resource['id']}"

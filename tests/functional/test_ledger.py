@@ -21,7 +21,9 @@ def test_a_put_if_absent_fails_the_second_time_and_shows_what_stands_there(ledge
 
 def test_an_update_sets_adds_and_removes_and_returns_the_row_as_it_stands(ledger):
     ledger.write(Put(KEY, {"status": "A", "n": 1, "gone": True}))
-    row = ledger.write(Update(KEY, set={"status": "B"}, add={"n": 2}, remove=["gone"], condition=Attr("status").eq("A")))
+    row = ledger.write(
+        Update(KEY, set={"status": "B"}, add={"n": 2}, remove=["gone"], condition=Attr("status").eq("A"))
+    )
     assert row == {"pk": "RESTORE#r", "sk": "JOB", "status": "B", "n": 3}
     assert ledger.get(KEY) == row
 

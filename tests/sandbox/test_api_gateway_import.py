@@ -1,5 +1,7 @@
 """What an import makes of Chalice's Swagger document: pure, without an emulator."""
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from sandbox.emulator.api_gateway import (
     Authorization,
     MethodCall,
+    RestApis,
     authorization_kind,
     authorizer_body,
     is_handled,
@@ -15,6 +18,7 @@ from sandbox.emulator.api_gateway import (
     resource_paths,
     without_empty_compression_size,
 )
+from sandbox.emulator.asgi import Receive, Scope, Send
 
 _CHALICE_AUTHORIZER = {
     "in": "header",
@@ -128,3 +132,61 @@ def test_only_calls_on_a_whole_api_are_taken_from_the_emulator(
     method: str, path: str, query: bytes, handled: bool
 ) -> None:
     assert is_handled({"method": method, "path": path, "query_string": query}) is handled
+
+
+class RecordingGateway:
+    """Has one API with the given resources and authorizers; remembers every change it is asked for."""
+
+    def __init__(self, resources: list[dict[str, Any]], authorizers: list[dict[str, Any]]) -> None:
+        self._items = {"resources": resources, "authorizers": authorizers}
+        self.changes: list[str] = []
+        self.refuse = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        step = f"{scope['method']} {scope['path']}"
+        if scope["method"] != "GET":
+            self.changes.append(step)
+        items = self._items.get(scope["path"].rsplit("/", 1)[1], [])
+        body = json.dumps({"id": "new", "item": items}).encode()
+        status = 409 if self.refuse and self.refuse in step else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+_RESOURCES: list[dict[str, Any]] = [
+    {"id": "r", "path": "/", "resourceMethods": {"GET": {}}},
+    {"id": "a", "path": "/a"},
+    {"id": "b", "path": "/a/{b}"},
+]
+_PUT: dict[str, Any] = {
+    "type": "http",
+    "method": "PUT",
+    "path": "/restapis/x",
+    "query_string": b"mode=overwrite",
+    "headers": [],
+}
+
+
+def test_a_put_clears_the_api_deepest_resource_first_before_it_builds() -> None:
+    gateway = RecordingGateway(_RESOURCES, [{"id": "t"}])
+    status, _, _ = asyncio.run(RestApis(gateway).handle(_PUT, b'{"paths": {"/c": {"get": {}}}}'))
+    assert status == 200
+    assert gateway.changes == [
+        "DELETE /restapis/x/resources/b",
+        "DELETE /restapis/x/resources/r/methods/GET",
+        "DELETE /restapis/x/resources/a",
+        "DELETE /restapis/x/authorizers/t",
+        "POST /restapis/x/resources/r",
+        "PUT /restapis/x/resources/new/methods/GET",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("refuse", "document"), [("POST", b'{"paths": {"/c": {}}}'), ("never", b"{"), ("never", b'{"paths": 1}')]
+)
+def test_an_import_that_cannot_be_built_is_refused_with_the_reason(refuse: str, document: bytes) -> None:
+    gateway = RecordingGateway(_RESOURCES, [])
+    gateway.refuse = refuse
+    status, _, body = asyncio.run(RestApis(gateway).handle(_PUT, document))
+    assert status == 400
+    assert "import failed" in json.loads(body)["message"]

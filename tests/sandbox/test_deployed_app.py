@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,11 @@ _TOY_APP = Path(__file__).parent / "toy_app"
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with Sandbox(state_dir=tmp_path_factory.mktemp("sandbox"), project_dir=_TOY_APP) as running:
+    directory = tmp_path_factory.mktemp("sandbox")
+    project = shutil.copytree(_TOY_APP, directory / "project")
+    (project / "chalicelib" / "__pycache__").mkdir(exist_ok=True)
+    (project / "chalicelib" / "__pycache__" / "stale.pyc").write_bytes(b"")
+    with Sandbox(state_dir=directory / "state", project_dir=project) as running:
         yield running
 
 
@@ -77,6 +83,33 @@ def test_what_a_function_prints_is_in_its_logs(sandbox: Sandbox) -> None:
     assert sandbox.logs("record_dead_letter") == []
 
 
+def test_the_ledger_and_the_queues_are_as_on_aws(sandbox: Sandbox) -> None:
+    stage, dynamodb, sqs = sandbox.stage, sandbox.client("dynamodb"), sandbox.client("sqs")
+    table = dynamodb.describe_table(TableName=stage.ledger_table)["Table"]
+    projections = {index["IndexName"]: index["Projection"] for index in table["GlobalSecondaryIndexes"]}
+    assert projections == {
+        "by_kind": {"ProjectionType": "ALL"},
+        "open_work": {"ProjectionType": "KEYS_ONLY"},
+    }
+    time_to_live = dynamodb.describe_time_to_live(TableName=stage.ledger_table)["TimeToLiveDescription"]
+    assert time_to_live == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at_s"}
+    queue_url = sqs.get_queue_url(QueueName=stage.restore_queue)["QueueUrl"]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
+    assert attributes["VisibilityTimeout"] == "120"
+    redrive = json.loads(attributes["RedrivePolicy"])
+    assert redrive["maxReceiveCount"] == 3
+    assert redrive["deadLetterTargetArn"].endswith(f":{stage.restore_dead_letter_queue}")
+    assert "Status" not in sandbox.client("s3").get_bucket_versioning(Bucket=stage.backup_bucket)
+    parameter = sandbox.client("ssm").get_parameter(Name=stage.api_tokens_parameter)["Parameter"]
+    assert parameter["Type"] == "SecureString"
+
+
+def test_a_worker_that_waits_is_listed_but_not_busy(sandbox: Sandbox) -> None:
+    pid = _http(sandbox, "/things/a/parts/b")[2]["worker_pid"]
+    assert pid in sandbox.lambda_worker_pids("api_handler")
+    _await(lambda: not sandbox.lambda_worker_pids("api_handler", busy_only=True))
+
+
 def test_a_worker_can_be_found_in_the_middle_of_its_work_and_killed(sandbox: Sandbox) -> None:
     queue_url = sandbox.client("sqs").get_queue_url(QueueName=sandbox.stage.restore_queue)["QueueUrl"]
     sandbox.client("sqs").send_message(QueueUrl=queue_url, MessageBody='"hang"')
@@ -98,21 +131,53 @@ def test_a_call_that_names_an_export_is_authorized_on_that_export(sandbox: Sandb
     assert denied.value.response["Error"]["Code"] == "AccessDeniedException"
 
 
-def test_a_second_deploy_changes_the_running_app_and_keeps_its_url(sandbox: Sandbox, tmp_path: Path) -> None:
-    before = sandbox.api_url
+def test_a_second_deploy_replaces_the_routes_and_keeps_the_url(sandbox: Sandbox) -> None:
+    before, source = sandbox.api_url, sandbox.project_dir / "app.py"
+    assert _http(sandbox, "/things/a/parts/b")[0] == 200
+    source.write_text(source.read_text().replace("/things/{name}/parts/{part}", "/things/{name}/pieces/{part}"))
     sandbox.deploy()
     assert sandbox.api_url == before
     assert _http(sandbox, "/health", token=None)[0] == 200
-    assert _http(sandbox, "/things/a/parts/b", token=None)[0] == 401
-    assert _http(sandbox, "/things/a/parts/b")[2]["part"] == "b"
+    assert _http(sandbox, "/things/a/pieces/b", token=None)[0] == 401
+    assert _http(sandbox, "/things/a/pieces/b")[2]["part"] == "b"
+    assert _http(sandbox, "/things/a/parts/b")[0] == 403  # as API Gateway answers for a path it does not know
 
 
-def test_deploying_leaves_the_project_clean(sandbox: Sandbox) -> None:
-    assert {path.name for path in (_TOY_APP / ".chalice").iterdir()} == {
+def test_only_the_app_is_packaged_and_the_project_stays_clean(sandbox: Sandbox) -> None:
+    packages = list((sandbox.state_dir / "app" / ".chalice" / "deployments").glob("*.zip"))
+    assert packages
+    for package in packages:
+        with zipfile.ZipFile(package) as archive:
+            assert not [name for name in archive.namelist() if "__pycache__" in name]
+    assert {path.name for path in (sandbox.project_dir / ".chalice").iterdir()} == {
         "config.json",
         "policy-api.json",
         "policy-triggers.json",
     }
+
+
+def test_a_deploy_that_fails_says_what_chalice_said(sandbox: Sandbox) -> None:
+    broken = sandbox.project_dir / "app.py"
+    intact = broken.read_text()
+    broken.write_text(intact + "\nraise RuntimeError('no region')\n")
+    try:
+        with pytest.raises(SandboxError, match="no region"):
+            sandbox.deploy()
+    finally:
+        broken.write_text(intact)
+
+
+def test_the_record_of_what_an_earlier_emulator_had_is_dropped(tmp_path: Path) -> None:
+    # With it, Chalice would try to delete from the new emulator what the project has lost since.
+    record = tmp_path / "app" / ".chalice" / "deployed" / "sandbox.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    sandbox = Sandbox(state_dir=tmp_path, project_dir=_TOY_APP)
+    try:
+        sandbox.start()
+    finally:
+        sandbox.stop()
+    assert not record.exists()
 
 
 def _http(

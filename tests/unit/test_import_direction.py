@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": BASE | {"aws"},
     "backup": BASE | {"settings", "aws", "retry", "ledger", "backup"},
     "restore": BASE | {"settings", "aws", "retry", "ledger", "restore", "backup"},
-    "services": BASE | {"settings", "aws", "ledger", "backup", "restore", "tokens"},
+    "services": BASE | {"settings", "aws", "retry", "ledger", "backup", "restore", "tokens"},
     "entry": BASE | {"services", "backup", "restore"},
     "api": BASE | {"services", "backup", "restore", "tokens", "api"},
 }

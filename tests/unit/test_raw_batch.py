@@ -8,6 +8,8 @@ import botocore.auth
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import CredentialRetrievalError
 
 from chalicelib.restore import raw_batch
 from chalicelib.restore.raw_batch import (
@@ -102,16 +104,46 @@ def _signed_by_service(request) -> dict[str, str]:
     return {name: v.decode() if isinstance(v, bytes) else v for name, v in request.headers.items()}
 
 
-def test_credentials_are_read_again_for_each_request():
+class Rolling:
+    """Refreshable credentials, of which key, secret and token fit together only when frozen."""
+
+    def __init__(self) -> None:
+        self.frozen = 0
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        self.frozen += 1
+        return ReadOnlyCredentials(f"AKID{self.frozen}", "secret", None)
+
+
+def test_credentials_are_frozen_anew_for_each_request():
     with ScriptedDynamoDB() as server:
         dynamodb = client(server.endpoint_url)
+        dynamodb._request_signer._credentials = Rolling()
         sender = RawBatchSender(dynamodb, "orders")
         sender.send(LINES, 5.0)
-        dynamodb._get_credentials().access_key = "AKIDROLLED"
         sender.send(LINES, 5.0)
         sender.close()
     keys = [headers["Authorization"].split("/")[0] for headers, _ in server.requests]
-    assert keys == ["AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE", "AWS4-HMAC-SHA256 Credential=AKIDROLLED"]
+    assert keys == ["AWS4-HMAC-SHA256 Credential=AKID1", "AWS4-HMAC-SHA256 Credential=AKID2"]
+
+
+def test_credentials_that_cannot_be_had_are_no_answer():
+    class Absent:
+        def get_frozen_credentials(self):
+            raise CredentialRetrievalError(provider="role", error_msg="not now")
+
+    dynamodb = client("http://127.0.0.1:9")
+    dynamodb._request_signer._credentials = Absent()
+    assert RawBatchSender(dynamodb, "orders").send(LINES, 5.0) is None
+
+
+def test_a_hook_that_fails_is_no_answer():
+    def fail(**_):
+        raise KeyError("hook")
+
+    dynamodb = client("http://127.0.0.1:9")
+    dynamodb.meta.events.register("before-send.dynamodb.BatchWriteItem", fail)
+    assert RawBatchSender(dynamodb, "orders").send(LINES, 5.0) is None
 
 
 # ---- sending
@@ -213,7 +245,9 @@ def test_tls_checks_certificate_and_host_unless_told_not_to():
     trusting, blind = raw_batch._tls_context(True), raw_batch._tls_context(False)
     assert (trusting.verify_mode, trusting.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert (blind.verify_mode, blind.check_hostname) == (ssl.CERT_NONE, False)
-    assert RawBatchSender(client(), "orders")._tls.verify_mode == ssl.CERT_REQUIRED
+    used = RawBatchSender(client(), "orders")._tls
+    assert used is not None
+    assert used.verify_mode == ssl.CERT_REQUIRED
 
 
 # ---- lines for the client

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,9 @@ class Writer:
                 self.under_way -= 1
 
 
-def run(readers, writer, threads=4, stop=lambda: False, on_result=None):
+def run(
+    readers: Any, writer: Writer, threads: int = 4, stop: Any = lambda: False, on_result: Any = None
+) -> tuple[bool, list[tuple[int, int]]]:
     results: list[tuple[int, int]] = []
 
     def collect(index, batch, result):

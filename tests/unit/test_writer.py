@@ -104,7 +104,7 @@ def test_delays_grow_while_nothing_moves_and_begin_anew_when_something_does(serv
 
 def test_unprocessed_items_written_otherwise_than_sent_are_still_all_written(server):
     """DynamoDB may normalise a number or reorder a set in what it hands back."""
-    once = []
+    once: list[int] = []
 
     class Normalising(FlakyClient):
         def _call(self, **arguments):
@@ -163,7 +163,7 @@ def test_the_reason_has_no_item_content(server):
     server.refuses = refuse_value("jane.doe@example.org", message="bad value jane.doe@example.org")
     (rejected,) = put(server, batch_with(i3=line)).rejected
     assert rejected.line == line
-    assert rejected.message == "bad value ….….…" or "jane" not in rejected.message
+    assert rejected.message == "bad value ….…@….…"
 
 
 def test_a_refusal_is_not_waited_for(server):
@@ -252,7 +252,7 @@ def test_what_never_ends_ends_at_the_deadline(server, word):
 def test_an_outage_of_the_endpoint_kills_nobody(monkeypatch):
     """All threads of one client at once: botocore's quota of retries is shared by them and runs out."""
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: None, time=lambda: 0.0))
-    with ScriptedDynamoDB("drop " * 1_000) as server:
+    with ScriptedDynamoDB("drop " * 250) as server:
         time = _LockedTime()
         dynamodb = client(server.endpoint_url, attempts=2)
         writer = BatchWriter(

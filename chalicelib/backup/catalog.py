@@ -1,0 +1,205 @@
+"""The backup side of the ledger: its rows, and every conditional write to them.
+
+`BACKUP#{date}` / `SET`              the set: its tables, and every export's exact parameters
+`BACKUP#{date}` / `EXPORT#{table}`   one export: where it stands
+
+The SET row is written before the first export starts, so a set that was begun is known whatever stops next; EXPORT
+rows that are missing are made from it again. Sets are kept until retention removes them: they carry no TTL.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from boto3.dynamodb.conditions import Attr
+
+from chalicelib.backup.rows import ExportParameters, ExportRow, PlannedExport, SetRecord, SetRow
+from chalicelib.backup.states import EXPORT_MOVES, SET_MOVES, ExportState, SetState, states_before
+from chalicelib.errors import LedgerEntryCorrupt, NotFound
+from chalicelib.ledger import (
+    OPEN_INDEX,
+    ConditionFailed,
+    Key,
+    Ledger,
+    Put,
+    Row,
+    Update,
+    absent,
+    decode,
+)
+
+KIND = "BACKUP"
+_SET_SK = "SET"
+_EXPORT_PREFIX = "EXPORT#"
+
+
+def set_key(backup_date: str) -> Key:
+    return Key(f"BACKUP#{backup_date}", _SET_SK)
+
+
+def export_key(backup_date: str, table_name: str) -> Key:
+    return Key(f"BACKUP#{backup_date}", f"{_EXPORT_PREFIX}{table_name}")
+
+
+class Catalog:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def set_row(self, backup_date: str) -> SetRow | None:
+        """Raises LedgerEntryCorrupt."""
+        row = self._ledger.get(set_key(backup_date))
+        return decode(row, SetRow) if row else None
+
+    def export_row(self, backup_date: str, table_name: str) -> ExportRow | None:
+        """Raises LedgerEntryCorrupt."""
+        row = self._ledger.get(export_key(backup_date, table_name))
+        return decode(row, ExportRow) if row else None
+
+    def record(self, backup_date: str) -> SetRecord:
+        """The set with all its exports. Raises NotFound, or LedgerEntryCorrupt for the SET row itself."""
+        set_row: SetRow | None = None
+        exports: dict[str, ExportRow] = {}
+        corrupt: dict[str, str] = {}
+        for row in self._ledger.query(set_key(backup_date).pk):
+            if row["sk"] == _SET_SK:
+                set_row = decode(row, SetRow)
+                continue
+            table_name = str(row["sk"]).removeprefix(_EXPORT_PREFIX)
+            try:
+                exports[table_name] = decode(row, ExportRow)
+            except LedgerEntryCorrupt as error:
+                corrupt[table_name] = error.message
+        if set_row is None:
+            raise NotFound("backup_not_found", f"the ledger knows no backup {backup_date}")
+        return SetRecord(set_row, exports, corrupt)
+
+    def open_dates(self) -> list[str]:
+        """Sets with something left to do, oldest first; one query. The index may lag behind by a moment."""
+        rows = self._ledger.query_index(OPEN_INDEX, KIND)
+        return [str(row["pk"]).removeprefix("BACKUP#") for row in rows]
+
+    def list_page(self, *, limit: int, before: str | None) -> list[Row]:
+        return self._ledger.list_page(KIND, limit=limit, before=before)
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def create_set(self, set_row: SetRow) -> bool:
+        """False when the set is there already, whoever made it."""
+        attributes = {"kind": KIND, "sort_name": set_row.backup_date, "opened_at_ms": set_row.started_at_ms}
+        return self._try(Put(set_key(set_row.backup_date), _row(set_row) | attributes, absent()))
+
+    def create_export(self, backup_date: str, planned: PlannedExport, now_ms: int) -> None:
+        """The EXPORT row of a planned table; nothing when it is there already."""
+        failed = planned.failure_code is not None
+        row = ExportRow(
+            backup_date=backup_date,
+            table_name=planned.table_name,
+            status=ExportState.FAILED if failed else ExportState.PENDING,
+            parameters=planned.parameters,
+            failure_code=planned.failure_code,
+            failure_message=planned.failure_message,
+            ended_at_ms=now_ms if failed else None,
+        )
+        self._try(Put(export_key(backup_date, planned.table_name), _row(row), absent()))
+
+    def set_parameters(self, row: ExportRow, parameters: ExportParameters) -> bool:
+        """Parameters of a table that could not be described when its set was planned; they are set once."""
+        condition = Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists()
+        return self._try(Update(_key(row), set={"parameters": msgspec.to_builtins(parameters)}, condition=condition))
+
+    def note_trouble(self, row: ExportRow, code: str, message: str) -> None:
+        """Why a PENDING export could not be started yet; only for people to see."""
+        if (row.failure_code, row.failure_message) == (code, message):
+            return
+        condition = Attr("status").eq(ExportState.PENDING.value)
+        self._try(Update(_key(row), set={"failure_code": code, "failure_message": message}, condition=condition))
+
+    def mark_checked(self, row: ExportRow, now_ms: int) -> None:
+        condition = Attr("status").eq(ExportState.IN_PROGRESS.value)
+        self._try(Update(_key(row), set={"checked_at_ms": now_ms}, condition=condition))
+
+    def start(self, row: ExportRow, export_arn: str, now_ms: int) -> bool:
+        """PENDING to IN_PROGRESS. False when the row has moved on meanwhile."""
+        update = Update(
+            _key(row),
+            set={"status": ExportState.IN_PROGRESS.value, "export_arn": export_arn, "started_at_ms": now_ms},
+            remove=["failure_code", "failure_message"],
+            condition=Attr("status").eq(ExportState.PENDING.value),
+        )
+        return self._try(update)
+
+    def fail(self, row: ExportRow, code: str, message: str, now_ms: int) -> bool:
+        """False when the export has ended meanwhile."""
+        changes = {
+            "status": ExportState.FAILED.value,
+            "failure_code": code,
+            "failure_message": message,
+            "ended_at_ms": now_ms,
+        }
+        condition = Attr("status").is_in(_names(states_before(EXPORT_MOVES, ExportState.FAILED)))
+        return self._try(Update(_key(row), set=changes, condition=condition))
+
+    def complete(self, row: ExportRow, facts: Mapping[str, Any], now_ms: int) -> bool:
+        """`row`, as it was read, to COMPLETED with `facts` (fields of ExportRow). False when it moved on meanwhile.
+
+        A row that had FAILED opens its set again in the same transaction: a stop right after it leaves an open
+        set, which reconcile finishes.
+        """
+        if row.status not in states_before(EXPORT_MOVES, ExportState.COMPLETED):
+            return False
+        is_late = row.status is ExportState.FAILED
+        update = Update(
+            _key(row),
+            set={**facts, "status": ExportState.COMPLETED.value, "ended_at_ms": now_ms, "late": is_late},
+            remove=["failure_code", "failure_message"],
+            condition=Attr("status").eq(row.status.value),
+        )
+        if not is_late:
+            return self._try(update)
+        return self._complete_late(update, row.backup_date)
+
+    def _complete_late(self, update: Update, backup_date: str) -> bool:
+        reopen = Update(
+            set_key(backup_date),
+            set={"open_kind": KIND},
+            add={"revision": 1},
+            condition=Attr("revision").exists(),
+        )
+        try:
+            self._ledger.transact([update, reopen])
+        except ConditionFailed:
+            return False
+        return True
+
+    def finish(self, set_row: SetRow, status: SetState, finished_at_ms: int) -> bool:
+        """Takes a set off the open work. False when an export completed meanwhile, or another run finished it."""
+        before = Attr("status").is_in(_names(states_before(SET_MOVES, status)))
+        update = Update(
+            set_key(set_row.backup_date),
+            set={"status": status.value, "finished_at_ms": finished_at_ms},
+            remove=["open_kind"],
+            condition=before & Attr("revision").eq(set_row.revision),
+        )
+        return self._try(update)
+
+    def _try(self, write: Put | Update) -> bool:
+        try:
+            self._ledger.write(write)
+        except ConditionFailed:
+            return False
+        return True
+
+
+def _key(row: ExportRow) -> Key:
+    return export_key(row.backup_date, row.table_name)
+
+
+def _names(states: list[Any]) -> list[str]:
+    return [state.value for state in states]
+
+
+def _row(record: msgspec.Struct) -> Row:
+    row: Row = msgspec.to_builtins(record)
+    return {name: value for name, value in row.items() if value is not None}

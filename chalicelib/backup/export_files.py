@@ -1,0 +1,130 @@
+"""The files an export writes about itself: its summary and its file list, parsed and verified. Pure.
+
+Real exports are the reference here, not the guide: checksums stand in `.md5` objects although the guide names
+`.checksum`, a full export's summary has no exportType, and the file list is JSON Lines. What is hostile or damaged
+ends in ExportInvalid, never in another exception.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from chalicelib.errors import ExportInvalid
+
+# Seen in every real file list: below 500 bytes. A line beyond this is not one of AWS'.
+_LONGEST_LINE_BYTES = 16 * 1024
+
+
+class Summary(msgspec.Struct, frozen=True, rename="camel"):
+    """`manifest-summary.json`. Unknown fields are allowed: AWS adds some with time. Times are ISO 8601."""
+
+    version: str
+    export_arn: str
+    table_arn: str
+    s3_bucket: str
+    manifest_files_s3_key: str = msgspec.field(name="manifestFilesS3Key")
+    item_count: int
+    billed_size_bytes: int
+    output_format: str
+    start_time: str
+    end_time: str
+    export_time: str | None = None
+    export_type: str = "FULL_EXPORT"
+    s3_prefix: str | None = msgspec.field(name="s3Prefix", default=None)
+
+
+class _Line(msgspec.Struct, frozen=True):
+    itemCount: int  # AWS' own names
+    md5Checksum: str
+    etag: str
+    dataFileS3Key: str
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """A data file as the export recorded it: `md5` in base64, of the object as stored; `etag` without quotes."""
+
+    key: str
+    etag: str
+    md5: str
+    item_count: int
+
+
+def verify_checksum(name: str, content: bytes, checksum: bytes) -> None:
+    """Raises ExportInvalid unless `checksum`, the content of the object beside it, is the base64 MD5 of `content`."""
+    if md5_of(content).encode() != checksum.strip():
+        raise ExportInvalid(f"{name} does not match its checksum: it is damaged, or was changed after the export")
+
+
+def md5_of(content: bytes) -> str:
+    return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+def parse_summary(content: bytes, *, key: str) -> Summary:
+    """Raises ExportInvalid for anything that is not a summary, or whose file list is not beside it."""
+    try:
+        summary = msgspec.json.decode(content, type=Summary)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ExportInvalid(f"{key} is not an export's summary: {error}") from error
+    folder = key.rsplit("/", 1)[0]
+    if summary.manifest_files_s3_key != f"{folder}/manifest-files.json":
+        raise ExportInvalid(f"{key} names a file list that is not its own: {summary.manifest_files_s3_key[:200]!r}")
+    if summary.item_count < 0 or summary.billed_size_bytes < 0:
+        raise ExportInvalid(f"{key} counts less than nothing")
+    return summary
+
+
+def read_file_list(chunks: Iterable[bytes], *, key: str, md5: str | None) -> Iterator[FileEntry]:
+    """The entries of the file list at `key`, in the order they stand, in bounded memory.
+
+    Every data file must be in the export's own folder: `.../AWSDynamoDB/{id}/data/`. The MD5, when known, is
+    compared at the end: act on the entries only when all have been read. Raises ExportInvalid.
+    """
+    folder = key.rsplit("/", 1)[0] + "/data/"
+    digest = hashlib.md5(usedforsecurity=False)
+    seen: set[str] = set()
+    for number, line in enumerate(_lines(chunks, digest, key), start=1):
+        entry = _entry(line, f"{key} line {number}", folder)
+        if entry.key in seen:
+            raise ExportInvalid(f"{key} line {number} names {entry.key!r} a second time")
+        seen.add(entry.key)
+        yield entry
+    if md5 is not None and base64.b64encode(digest.digest()).decode() != md5:
+        raise ExportInvalid(f"{key} is not the file list the export was recorded with: it is damaged or was changed")
+
+
+def _lines(chunks: Iterable[bytes], digest: Any, key: str) -> Iterator[bytes]:
+    tail = b""
+    for chunk in chunks:
+        digest.update(chunk)
+        *lines, tail = (tail + chunk).split(b"\n")
+        if len(tail) > _LONGEST_LINE_BYTES:
+            raise ExportInvalid(f"{key} has a line of more than {_LONGEST_LINE_BYTES} bytes: it is no file list")
+        yield from (line for line in lines if line)
+    if tail:
+        yield tail
+
+
+def _entry(line: bytes, where: str, folder: str) -> FileEntry:
+    try:
+        parsed = msgspec.json.decode(line, type=_Line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ExportInvalid(f"{where} is no data file's record: {error}") from error
+    name = parsed.dataFileS3Key.removeprefix(folder)
+    if name == parsed.dataFileS3Key or not name or "/" in name or name in (".", ".."):
+        raise ExportInvalid(f"{where} names {parsed.dataFileS3Key[:200]!r}, which is outside of {folder}")
+    if parsed.itemCount < 0:
+        raise ExportInvalid(f"{where} counts {parsed.itemCount} items")
+    if not _is_md5(parsed.md5Checksum):
+        raise ExportInvalid(f"{where} has no MD5 of its data file")
+    return FileEntry(parsed.dataFileS3Key, parsed.etag.strip('"'), parsed.md5Checksum, parsed.itemCount)
+
+
+def _is_md5(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False

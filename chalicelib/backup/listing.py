@@ -1,0 +1,71 @@
+"""Backup sets as the API shows them: from the ledger while they are made, from their manifest once it is written."""
+
+from typing import Any
+
+from chalicelib.aws import Client
+from chalicelib.backup import layout
+from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.manifest import to_json_object
+from chalicelib.backup.reading import find_manifest, read_manifest
+from chalicelib.backup.rows import ExportRow, SetRecord, SetRow
+from chalicelib.clock import iso
+from chalicelib.errors import LedgerEntryCorrupt, NotFound
+from chalicelib.ledger import decode
+
+
+def list_page(catalog: Catalog, limit: int, before: str | None) -> dict[str, Any]:
+    """Sets newest first. `unreadable` names those whose rows are corrupt; `next_before` is None at the end."""
+    rows = catalog.list_page(limit=limit, before=before)
+    backups, unreadable = [], []
+    for row in rows:
+        try:
+            backups.append(_head(decode(row, SetRow)))
+        except LedgerEntryCorrupt:
+            unreadable.append(str(row.get("sort_name")))
+    following = str(rows[-1]["sort_name"]) if len(rows) == limit else None
+    return {"backups": backups, "unreadable": unreadable, "next_before": following}
+
+
+def describe(catalog: Catalog, s3: Client, bucket: str, exports_prefix: str, backup_date: str) -> dict[str, Any]:
+    """One set with its tables. Raises NotFound, ManifestInvalid, and LedgerEntryCorrupt for an open set's SET row."""
+    is_name = layout.BACKUP_DATE.match(backup_date) is not None
+    found = find_manifest(s3, bucket, exports_prefix, backup_date) if is_name else None
+    if found is not None:
+        return to_json_object(found[0])
+    try:
+        return show(catalog.record(backup_date))
+    except NotFound:
+        # Says which sets there are; or that this one is in the bucket without a manifest.
+        return to_json_object(read_manifest(s3, bucket, exports_prefix, backup_date))
+
+
+def show(record: SetRecord) -> dict[str, Any]:
+    """A set as its ledger rows have it."""
+    shown = [_table(record.exports[t.table_name]) for t in record.set.tables if t.table_name in record.exports]
+    return {**_head(record.set), "tables": shown, "unreadable": sorted(record.corrupt)}
+
+
+def _head(row: SetRow) -> dict[str, Any]:
+    return {
+        "backup_date": row.backup_date,
+        "status": row.status.value,
+        "environment": row.environment,
+        "by_hand": row.by_hand,
+        "started_at": iso(row.started_at_ms),
+        "completed_at": None if row.finished_at_ms is None else iso(row.finished_at_ms),
+        "requested_time": None if row.requested_time_ms is None else iso(row.requested_time_ms),
+        "total_tables": len(row.tables),
+    }
+
+
+def _table(row: ExportRow) -> dict[str, Any]:
+    return {
+        "table_name": row.table_name,
+        "status": row.status.value,
+        "export_arn": row.export_arn,
+        "export_time": row.export_time,
+        "item_count": row.item_count,
+        "size_bytes": row.size_bytes,
+        "failure_code": row.failure_code,
+        "failure_message": row.failure_message,
+    }

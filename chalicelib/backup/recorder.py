@@ -1,0 +1,205 @@
+"""Recording exports that ended. An event is a hint, DescribeExport decides, and the files in the bucket must agree.
+
+Events come twice, late, in any order, before the ledger knows of their export, or never; `record` and `check` (which
+reconcile calls) may run for one export at the same time. What is left if the program stops: before the row is
+COMPLETED, an export that reconcile checks again; after it, an open set that reconcile finishes.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import Client, error_code
+from chalicelib.backup import layout
+from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.rows import ExportRow, SetRow
+from chalicelib.backup.starter import started_at_ms
+from chalicelib.backup.states import ExportState
+from chalicelib.backup.verification import VerifiedExport, verify_export
+from chalicelib.clock import Clock, epoch_ms
+from chalicelib.errors import ExportInvalid, ExportNotReadable, Unavailable
+
+logger = logging.getLogger("tablevault")
+
+WAIT_FOR_FILES_MS = 3600 * 1000
+_TRIES = 4
+
+
+class Outcome(StrEnum):
+    RECORDED = "recorded"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    NOT_READABLE_YET = "not_readable_yet"
+    ALREADY_RECORDED = "already_recorded"
+    # Ignored, and why: nothing was changed.
+    FOREIGN_BUCKET = "foreign_bucket"
+    FOREIGN_KEY = "foreign_key"
+    UNKNOWN_SET = "unknown_set"
+    UNKNOWN_TABLE = "unknown_table"
+    UNKNOWN_EXPORT = "unknown_export"
+    ANOTHER_EXPORT = "another_export"
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An export that says of itself that it belongs to a row of the ledger."""
+
+    set: SetRow
+    row: ExportRow
+    export_arn: str
+
+    @property
+    def is_the_rows_own(self) -> bool:
+        return self.row.export_arn == self.export_arn
+
+
+class Recorder:
+    def __init__(self, catalog: Catalog, dynamodb: Client, s3: Client, clock: Clock) -> None:
+        self._catalog = catalog
+        self._dynamodb = dynamodb
+        self._s3 = s3
+        self._clock = clock
+
+    def record(self, said: layout.SummaryKey) -> Outcome:
+        """An export whose summary was seen in the bucket. Raises LedgerEntryCorrupt and botocore's errors."""
+        set_row = self._catalog.set_row(said.backup_date)
+        if set_row is None:
+            return Outcome.UNKNOWN_SET
+        planned = set_row.planned(said.table_name)
+        if planned is None:
+            return Outcome.UNKNOWN_TABLE
+        for _ in range(_TRIES):
+            row = self._catalog.export_row(said.backup_date, said.table_name)
+            if row is None:
+                self._catalog.create_export(said.backup_date, planned, self._clock())
+                continue
+            if row.parameters is None:
+                return Outcome.UNKNOWN_EXPORT
+            export_arn = f"{row.parameters.table_arn}/export/{said.export_id}"
+            outcome = self._settled(row, export_arn) or self._judge(_Case(set_row, row, export_arn))
+            if outcome is not None:
+                return _for_good(row, outcome)
+        raise Unavailable(f"the export of {said.table_name} changes while it is recorded; try again")
+
+    def check(self, set_row: SetRow, row: ExportRow) -> Outcome:
+        """An export that is IN_PROGRESS in the ledger. Raises botocore's errors."""
+        if row.export_arn is None:
+            raise ValueError(f"export of {row.table_name} is {row.status} without an ARN")
+        return self._judge(_Case(set_row, row, row.export_arn)) or Outcome.IN_PROGRESS
+
+    def _settled(self, row: ExportRow, export_arn: str) -> Outcome | None:
+        """Where the ledger alone can answer."""
+        if row.status is ExportState.COMPLETED:
+            return Outcome.ALREADY_RECORDED if row.export_arn == export_arn else Outcome.ANOTHER_EXPORT
+        if row.status is ExportState.IN_PROGRESS and row.export_arn != export_arn:
+            return Outcome.ANOTHER_EXPORT
+        return None
+
+    def _judge(self, case: _Case) -> Outcome | None:
+        """None where the row moved on meanwhile and has to be looked at again."""
+        try:
+            export = self._dynamodb.describe_export(ExportArn=case.export_arn)["ExportDescription"]
+        except ClientError as error:
+            if error_code(error) != "ExportNotFoundException":
+                raise
+            return self._fail(case, "ExportNotFound", f"DynamoDB does not know the export {case.export_arn}")
+        status = export["ExportStatus"]
+        if status == "COMPLETED":
+            return self._record_completed(case, export)
+        if status == "FAILED":
+            code = export.get("FailureCode", "Unknown")
+            return self._fail(case, code, export.get("FailureMessage", "DynamoDB gave no reason"))
+        return Outcome.IN_PROGRESS
+
+    def _record_completed(self, case: _Case, export: Mapping[str, Any]) -> Outcome | None:
+        try:
+            verified = self._verify(case, export)
+        except ExportNotReadable as error:
+            ended_at_ms = epoch_ms(export["EndTime"]) if "EndTime" in export else case.row.started_at_ms
+            if self._clock() - (ended_at_ms or 0) < WAIT_FOR_FILES_MS:
+                logger.warning("export cannot be read yet", extra={**_fields(case), "error": error.message})
+                return Outcome.NOT_READABLE_YET
+            return self._fail(case, "ExportNotReadable", f"{error.message}, an hour after the export completed")
+        except ExportInvalid as error:
+            return self._fail(case, "ExportInvalid", error.message)
+        if not self._catalog.complete(case.row, _facts(case, verified), self._clock()):
+            return None
+        fields = {**_fields(case), "items": verified.item_count, "size_bytes": verified.size_bytes}
+        logger.info("export recorded", extra=fields)
+        return Outcome.RECORDED
+
+    def _verify(self, case: _Case, export: Mapping[str, Any]) -> VerifiedExport:
+        parameters = case.row.parameters
+        if parameters is None:
+            raise ExportInvalid(f"the export {case.export_arn} is in no plan")
+        place = (export.get("S3Bucket"), str(export.get("S3Prefix", "")).strip("/"))
+        if export.get("TableArn") != parameters.table_arn or place != (parameters.s3_bucket, parameters.s3_prefix):
+            raise ExportInvalid(f"the export {case.export_arn} is of another table, or stands in another place")
+        date, table_name = case.row.backup_date, case.row.table_name
+        verified = verify_export(
+            self._s3,
+            case.set.s3_bucket,
+            summary_key=_summary_key(case, export),
+            definition_key=layout.definition_key(case.set.exports_prefix, date, table_name),
+            export_arn=case.export_arn,
+            table_arn=parameters.table_arn,
+        )
+        if export.get("ItemCount", verified.item_count) != verified.item_count:
+            said = export["ItemCount"]
+            raise ExportInvalid(f"DynamoDB counts {said} items, {verified.summary_key} {verified.item_count}")
+        return verified
+
+    def _fail(self, case: _Case, code: str, message: str) -> Outcome | None:
+        """Only the row's own export can fail it: a stranger in its folder says nothing about it."""
+        if not case.is_the_rows_own:
+            return Outcome.UNKNOWN_EXPORT
+        if case.row.status is ExportState.FAILED:
+            return Outcome.FAILED
+        if not self._catalog.fail(case.row, code, message, self._clock()):
+            return None
+        logger.error("export failed", extra={**_fields(case), "code": code, "error": message})
+        return Outcome.FAILED
+
+
+def _for_good(row: ExportRow, outcome: Outcome) -> Outcome:
+    """Reconcile looks again at what is not decided yet, but not at exports that were given up: for those the event
+    itself has to come again, which an error brings about."""
+    if row.status is ExportState.FAILED and outcome in (Outcome.IN_PROGRESS, Outcome.NOT_READABLE_YET):
+        raise ExportNotReadable(f"the late export of {row.table_name} ({row.backup_date}) cannot be recorded yet")
+    return outcome
+
+
+def _summary_key(case: _Case, export: Mapping[str, Any]) -> str:
+    """DynamoDB says where the summary is; it must be where this set's exports of this table stand."""
+    prefix = case.set.exports_prefix
+    export_id = case.export_arn.rsplit("/", 1)[-1]
+    key = layout.summary_key(prefix, case.row.backup_date, case.row.table_name, export_id)
+    said = str(export.get("ExportManifest", key))
+    if said != key:
+        raise ExportInvalid(f"the summary of {case.export_arn} is not {key} but {said[:300]}")
+    return key
+
+
+def _facts(case: _Case, verified: VerifiedExport) -> dict[str, Any]:
+    date, table_name = case.row.backup_date, case.row.table_name
+    return {
+        "export_arn": case.export_arn,
+        "started_at_ms": case.row.started_at_ms or started_at_ms(case.export_arn),
+        "export_time": verified.export_time,
+        "item_count": verified.item_count,
+        "billed_size_bytes": verified.billed_size_bytes,
+        "size_bytes": verified.size_bytes,
+        "data_files": verified.data_files,
+        "manifest_summary_key": verified.summary_key,
+        "manifest_files_key": verified.files_key,
+        "manifest_files_md5": verified.files_md5,
+        "definition_key": layout.definition_key(case.set.exports_prefix, date, table_name),
+    }
+
+
+def _fields(case: _Case) -> dict[str, str]:
+    return {"backup_date": case.row.backup_date, "table": case.row.table_name, "export_arn": case.export_arn}

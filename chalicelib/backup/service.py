@@ -1,0 +1,100 @@
+"""The backup side as the entry points call it. Every answer is plain JSON; everything may be called again."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.aws import Client
+from chalicelib.backup import layout, listing
+from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.closing import Closer
+from chalicelib.backup.failures import AwsError
+from chalicelib.backup.recorder import Outcome, Recorder
+from chalicelib.backup.starter import Starter
+from chalicelib.backup.sweep import BackupSweep
+from chalicelib.backup.timing import backup_date_of
+from chalicelib.clock import Clock
+from chalicelib.errors import Fault, InvalidRequest, TablevaultError
+from chalicelib.ledger import Ledger
+from chalicelib.settings import Settings
+
+logger = logging.getLogger("tablevault")
+
+
+class BackupService:
+    def __init__(self, settings: Settings, ledger: Ledger, dynamodb: Client, s3: Client, clock: Clock) -> None:
+        self._settings = settings
+        self._s3 = s3
+        self._clock = clock
+        self._catalog = Catalog(ledger)
+        self._starter = Starter(settings, self._catalog, dynamodb, s3, clock)
+        self._recorder = Recorder(self._catalog, dynamodb, s3, clock)
+        self._closer = Closer(self._catalog, s3, clock, settings.backup_bucket_owner)
+        self._sweep = BackupSweep(self._catalog, self._starter, self._recorder, self._closer, clock)
+
+    def start_scheduled(self) -> dict[str, Any]:
+        """The day's set of all configured tables. A second call on one day starts only what has not started."""
+        return self._start(self._settings.dynamodb_tables, by_hand=False)
+
+    def start_by_hand(self, tables: Sequence[str] | None) -> dict[str, Any]:
+        """A set of its own, of `tables` (None: all that are configured). Raises InvalidRequest, Conflict."""
+        chosen = self._settings.dynamodb_tables if tables is None else tuple(tables)
+        faults = _table_faults(chosen, self._settings.dynamodb_tables)
+        if faults:
+            raise InvalidRequest(faults)
+        return self._start(chosen, by_hand=True)
+
+    def record_export(self, bucket: str, key: str) -> dict[str, Any]:
+        """For an S3 event of a `manifest-summary.json`; `result` says what was made of it.
+
+        Raises LedgerEntryCorrupt, ExportNotReadable and botocore's errors: the event then comes again.
+        """
+        said = layout.parse_summary_key(self._settings.s3_exports_prefix, key)
+        if bucket != self._settings.backup_bucket:
+            return _event_result(Outcome.FOREIGN_BUCKET, bucket, key)
+        if said is None:
+            return _event_result(Outcome.FOREIGN_KEY, bucket, key)
+        outcome = self._recorder.record(said)
+        if outcome is not Outcome.UNKNOWN_SET:
+            self._closer.close_if_decided(said.backup_date)
+        return _event_result(outcome, bucket, key)
+
+    def reconcile(self) -> list[str]:
+        """The names of the open sets it looked at."""
+        return self._sweep.run()
+
+    def list_page(self, limit: int, before: str | None) -> dict[str, Any]:
+        return listing.list_page(self._catalog, limit, before)
+
+    def describe(self, backup_date: str) -> dict[str, Any]:
+        """Raises NotFound, saying what exists."""
+        settings = self._settings
+        return listing.describe(
+            self._catalog, self._s3, settings.backup_bucket, settings.s3_exports_prefix, backup_date
+        )
+
+    def _start(self, tables: Sequence[str], *, by_hand: bool) -> dict[str, Any]:
+        backup_date = backup_date_of(self._clock(), self._settings.as_of, by_hand=by_hand)
+        self._starter.start(backup_date, tables, by_hand=by_hand)
+        try:
+            # Where every table failed at once, no event will ever come.
+            self._closer.close_if_decided(backup_date)
+        except (TablevaultError, *AwsError) as error:
+            fields = {"backup_date": backup_date, "error": str(error)}
+            logger.error("backup could not be finished, reconcile will try again", extra=fields)
+        shown = listing.show(self._catalog.record(backup_date))
+        return {**shown, "links": {"self": f"/backups/{backup_date}"}}
+
+
+def _table_faults(chosen: Sequence[str], configured: Sequence[str]) -> list[Fault]:
+    allowed = f"this stage backs up: {', '.join(configured)}"
+    unknown = [name for name in dict.fromkeys(chosen) if name not in configured]
+    faults = [Fault("$.tables", f"{name[:260]!r} is not configured; {allowed}") for name in unknown]
+    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+    return faults + [Fault("$.tables", f"names {name[:260]!r} more than once") for name in repeated]
+
+
+def _event_result(outcome: Outcome, bucket: str, key: str) -> dict[str, Any]:
+    result = {"result": outcome.value, "bucket": bucket, "key": key}
+    logger.info("export event", extra={"result": outcome.value, "s3_bucket": bucket, "s3_key": key[:1024]})
+    return result

@@ -1,0 +1,84 @@
+"""The backup side of `reconcile`: what no event brought to its end, it does. Nothing to do costs one query.
+
+Each set is on its own, and in a set each export: a row that cannot be read, or a call that is denied, is logged and
+stops only what depends on it.
+"""
+
+import logging
+
+from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.closing import Closer
+from chalicelib.backup.failures import AwsError, text_of
+from chalicelib.backup.recorder import Outcome, Recorder
+from chalicelib.backup.rows import ExportRow, SetRecord, SetRow
+from chalicelib.backup.starter import GIVE_UP_MS, Starter, in_parallel
+from chalicelib.backup.states import ExportState
+from chalicelib.clock import Clock
+from chalicelib.errors import TablevaultError
+
+logger = logging.getLogger("tablevault")
+
+CHECK_EVERY_MS = 60 * 1000
+_BUDGET_MS = 40 * 1000  # reconcile runs every minute and must end before; the rest is the next run's
+
+
+class BackupSweep:
+    def __init__(self, catalog: Catalog, starter: Starter, recorder: Recorder, closer: Closer, clock: Clock) -> None:
+        self._catalog = catalog
+        self._starter = starter
+        self._recorder = recorder
+        self._closer = closer
+        self._clock = clock
+
+    def run(self) -> list[str]:
+        """The names of the sets it looked at."""
+        stop_at_ms = self._clock() + _BUDGET_MS
+        seen = []
+        for backup_date in self._catalog.open_dates():
+            if self._clock() >= stop_at_ms:
+                break
+            seen.append(backup_date)
+            try:
+                self._look_at(backup_date, stop_at_ms)
+            except Exception as error:
+                # Whatever is wrong with one set, the next one still has its turn.
+                fields = {"backup_date": backup_date, "error": str(error)}
+                logger.error("backup cannot be carried on", exc_info=error, extra=fields)
+        return seen
+
+    def _look_at(self, backup_date: str, stop_at_ms: int) -> None:
+        record = self._catalog.record(backup_date)
+        for table_name, message in record.corrupt.items():
+            fields = {"backup_date": backup_date, "table": table_name, "error": message}
+            logger.error("backup cannot be finished: remove or mend the ledger row, its export is kept", extra=fields)
+        self._starter.go_on(record)
+        in_parallel(lambda row: self._check(record.set, row, stop_at_ms), self._due(record))
+        self._closer.close_if_decided(backup_date)
+
+    def _due(self, record: SetRecord) -> list[ExportRow]:
+        now_ms = self._clock()
+        running = [row for row in record.exports.values() if row.status is ExportState.IN_PROGRESS]
+        return [row for row in running if now_ms - (row.checked_at_ms or 0) >= CHECK_EVERY_MS]
+
+    def _check(self, set_row: SetRow, row: ExportRow, stop_at_ms: int) -> None:
+        if self._clock() >= stop_at_ms:
+            return
+        trouble = None
+        try:
+            self._catalog.mark_checked(row, self._clock())
+            outcome = self._recorder.check(set_row, row)
+        except AwsError as error:
+            outcome, trouble = Outcome.IN_PROGRESS, text_of(error)
+        except TablevaultError as error:
+            outcome, trouble = Outcome.IN_PROGRESS, error.message
+        if trouble:
+            fields = {"backup_date": row.backup_date, "table": row.table_name, "error": trouble}
+            logger.warning("export could not be checked", extra=fields)
+        if outcome is Outcome.IN_PROGRESS and self._clock() - (row.started_at_ms or 0) > GIVE_UP_MS:
+            self._give_up(row, trouble)
+
+    def _give_up(self, row: ExportRow, trouble: str | None) -> None:
+        reason = f"could not be checked ({trouble})" if trouble else "was still in progress"
+        message = f"the export {row.export_arn} {reason} 24 hours after its start; if it completes, it is recorded then"
+        if self._catalog.fail(row, "Overdue", message, self._clock()):
+            logger.error("export is overdue", extra={"backup_date": row.backup_date, "table": row.table_name})

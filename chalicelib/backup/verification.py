@@ -1,0 +1,158 @@
+"""Whether an export's files in the bucket are all there and agree with each other, read once when it is recorded.
+
+What is checked: both manifests against the checksums beside them (`.md5` as AWS writes it, `.checksum` as its guide
+has it), counts against each other, and every data file's presence. A data file's content is compared by its ETag;
+where that differs (KMS, a copied bucket) a restore compares the content itself before it writes anything.
+
+The folder is listed rather than asked for key by key: a listing tells size and ETag of a thousand objects at once,
+and what is missing without an error that could also mean "denied".
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws import Client, error_code
+from chalicelib.backup.export_files import Summary, parse_summary, read_file_list, verify_checksum
+from chalicelib.clock import from_iso
+from chalicelib.errors import ExportInvalid, ExportNotReadable
+
+logger = logging.getLogger("tablevault")
+
+_CHECKSUM_SUFFIXES = (".md5", ".checksum")
+_CHUNK_BYTES = 256 * 1024
+_LARGEST_SUMMARY_BYTES = 1024 * 1024
+_EMPTY_GZIP_BYTES = 20  # what an export writes for a partition without items
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class VerifiedExport:
+    """The facts of an export; `files_md5` is the base64 MD5 of its file list, `size_bytes` of its data as stored."""
+
+    summary_key: str
+    files_key: str
+    files_md5: str
+    export_time: str
+    item_count: int
+    billed_size_bytes: int
+    size_bytes: int
+    data_files: int
+
+
+def verify_export(
+    s3: Client, bucket: str, *, summary_key: str, definition_key: str, export_arn: str, table_arn: str
+) -> VerifiedExport:
+    """Raises ExportNotReadable where an object is missing, ExportInvalid where they contradict each other."""
+    folder = _Folder(s3, bucket, summary_key.rsplit("/", 1)[0])
+    summary = parse_summary(folder.checked(summary_key), key=summary_key)
+    _check_identity(summary, summary_key, export_arn, table_arn)
+    files_key = summary.manifest_files_s3_key
+    files_md5 = folder.checksum_of(files_key).strip().decode("ascii", "replace")
+    count, items, size_bytes = _data_files(folder, files_key, files_md5)
+    if items != summary.item_count:
+        raise ExportInvalid(f"{summary_key} counts {summary.item_count} items, its file list {items}")
+    if not _exists(s3, bucket, definition_key):
+        raise ExportNotReadable(f"{definition_key}, the table's definition, is not in the bucket")
+    return VerifiedExport(
+        summary_key=summary_key,
+        files_key=files_key,
+        files_md5=files_md5,
+        export_time=summary.export_time or "",
+        item_count=summary.item_count,
+        billed_size_bytes=summary.billed_size_bytes,
+        size_bytes=size_bytes,
+        data_files=count,
+    )
+
+
+def _check_identity(summary: Summary, key: str, export_arn: str, table_arn: str) -> None:
+    if summary.export_arn != export_arn or summary.table_arn != table_arn:
+        raise ExportInvalid(f"{key} is of another export or table than {export_arn}")
+    if summary.export_type != "FULL_EXPORT":
+        raise ExportInvalid(f"{key} is of an {summary.export_type[:50]}; this version takes FULL_EXPORT only")
+    if summary.output_format != "DYNAMODB_JSON":
+        raise ExportInvalid(f"{key} is of an export in {summary.output_format[:50]}; this version takes DYNAMODB_JSON")
+    try:
+        from_iso(summary.export_time or "")
+    except (ValueError, OverflowError):
+        raise ExportInvalid(f"{key} has no valid export time") from None
+
+
+def _data_files(folder: "_Folder", files_key: str, files_md5: str) -> tuple[int, int, int]:
+    """Number of data files, of their items, and of their bytes."""
+    count = items = size_bytes = 0
+    missing: list[str] = []
+    other_etags = 0
+    for entry in read_file_list(folder.chunks(files_key), key=files_key, md5=files_md5):
+        count += 1
+        items += entry.item_count
+        found = folder.objects.get(entry.key)
+        if found is None:
+            missing.append(entry.key)
+            continue
+        etag, size = found
+        if size < _EMPTY_GZIP_BYTES:
+            raise ExportInvalid(f"data file {entry.key} has {size} bytes and so is no gzip file")
+        size_bytes += size
+        other_etags += etag != entry.etag
+    if missing:
+        raise ExportNotReadable(f"{len(missing)} data files are not in the bucket: {', '.join(missing[:_NAMED])}")
+    if other_etags:
+        logger.info("data files have other ETags than recorded", extra={"files_key": files_key, "count": other_etags})
+    return count, items, size_bytes
+
+
+class _Folder:
+    """An export's folder: `objects` is every object's ETag, without quotes, and size."""
+
+    def __init__(self, s3: Client, bucket: str, root: str) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self.objects: dict[str, tuple[str, int]] = {}
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{root}/"):
+            for listed in page.get("Contents", []):
+                self.objects[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
+
+    def checked(self, key: str) -> bytes:
+        """A manifest's content, after it was compared with its checksum."""
+        checksum = self.checksum_of(key)
+        content = self._content(key)
+        verify_checksum(key, content, checksum)
+        return content
+
+    def checksum_of(self, key: str) -> bytes:
+        for suffix in _CHECKSUM_SUFFIXES:
+            name = key.removesuffix(".json") + suffix
+            if name in self.objects:
+                return self._content(name)
+        raise ExportNotReadable(f"{key.removesuffix('.json')}.md5, its checksum, is not in the bucket")
+
+    def _content(self, key: str) -> bytes:
+        _, size = self.objects.get(key, ("", 0))
+        if size > _LARGEST_SUMMARY_BYTES:
+            raise ExportInvalid(f"{key} has {size} bytes, far more than such an object needs")
+        return bytes(self._open(key).read())
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        body = self._open(key)
+        return iter(lambda: body.read(_CHUNK_BYTES), b"")
+
+    def _open(self, key: str) -> Any:
+        if key not in self.objects:
+            raise ExportNotReadable(f"{key} is not in the bucket")
+        try:
+            answer: Mapping[str, Any] = self._s3.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error_code(error) in ("NoSuchKey", "404"):
+                raise ExportNotReadable(f"{key} was removed while it was read") from error
+            raise
+        return answer["Body"]
+
+
+def _exists(s3: Client, bucket: str, key: str) -> bool:
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", [])
+    return any(each["Key"] == key for each in listed)
