@@ -15,6 +15,7 @@ _SQS_BATCH_SUFFIX = "Batch"
 _ARN_MEMBER_BY_OPERATION = {
     "ExportTableToPointInTime": "TableArn",
     "DescribeExport": "ExportArn",
+    "ListTagsOfResource": "ResourceArn",
     "DescribeImport": "ImportArn",
     "DescribeBackup": "BackupArn",
     "DeleteBackup": "BackupArn",

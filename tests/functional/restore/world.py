@@ -216,7 +216,7 @@ class World:
 
     def messages(self) -> list[dict[str, Any]]:
         """Takes every message out of the queue, as Lambda's poller does."""
-        taken = []
+        taken: list[dict[str, Any]] = []
         while True:
             received = self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages", [])
             if not received:

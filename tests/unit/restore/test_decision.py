@@ -80,7 +80,7 @@ counts = st.integers(min_value=0, max_value=4)
 
 @st.composite
 def tables(draw) -> Table:
-    fields = {}
+    fields: dict[str, int] = {}
     for phase in PHASES:
         name = phase.value.lower()
         total = draw(counts)
