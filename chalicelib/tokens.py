@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 SCOPES = ("backup:read", "backup:write", "restore:write", "restore:clear")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_BEARER = re.compile(r"[Bb]earer +([A-Za-z0-9._~+/=-]{16,512})\Z")
+# RFC 9110 11.1: the scheme's case does not matter. RFC 6750 2.1: what a token is made of.
+_BEARER = re.compile(r"(?i:bearer) +([A-Za-z0-9._~+/=-]{16,512})\Z")
+_FIELDS = {"name", "sha256", "scopes"}
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -32,23 +35,29 @@ def parse_tokens(text: str) -> list[Token]:
     """Raises TokensInvalid: a parameter that is half right lets nobody in, rather than somebody too many."""
     try:
         entries = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise TokensInvalid("the tokens parameter is not JSON") from None
     if not isinstance(entries, list):
         raise TokensInvalid("the tokens parameter must be a JSON array")
-    return [_token(number, entry) for number, entry in enumerate(entries)]
+    tokens = [_token(number, entry) for number, entry in enumerate(entries)]
+    if len({token.sha256 for token in tokens}) < len(tokens):
+        raise TokensInvalid("the tokens parameter holds one sha256 twice: which scopes hold is not clear")
+    return tokens
 
 
 def _token(number: int, entry: object) -> Token:
-    if not isinstance(entry, dict):
-        raise TokensInvalid(f"entry {number} of the tokens parameter must be an object")
-    name, digest, scopes = entry.get("name"), entry.get("sha256"), entry.get("scopes")
-    if not isinstance(name, str) or not name:
-        raise TokensInvalid(f"entry {number} of the tokens parameter has no name")
+    """Refuses fields it does not know: an expiry that nothing observes would be a token that outlives its date."""
+    here = f"entry {number} of the tokens parameter"
+    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+        raise TokensInvalid(f"{here} must be an object of {', '.join(sorted(_FIELDS))}, and nothing else")
+    name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
+    # The name goes into headers, logs and ledger rows.
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
+        raise TokensInvalid(f"{here}: name must be 1 to {_LONGEST_NAME} printable characters")
     if not isinstance(digest, str) or not _SHA256.match(digest):
-        raise TokensInvalid(f"token {name!r}: sha256 must be the token's SHA-256 as 64 lower-case hex digits")
-    if not isinstance(scopes, list) or not set(scopes) <= set(SCOPES):
-        raise TokensInvalid(f"token {name!r}: scopes must be a list of {', '.join(SCOPES)}")
+        raise TokensInvalid(f"{here}: sha256 must be the token's SHA-256 as 64 lower-case hex digits")
+    if not isinstance(scopes, list) or not all(scope in SCOPES for scope in scopes):
+        raise TokensInvalid(f"{here}: scopes must be a list of {', '.join(SCOPES)}")
     return Token(name, digest, tuple(scopes))
 
 

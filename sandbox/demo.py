@@ -20,7 +20,7 @@ from sandbox.exports.snapshot import Connection
 from sandbox.isolation import REGION
 from sandbox.sandbox import Sandbox
 
-_POLL_S = 0.25
+_POLL_S = 0.5
 _PATIENCE_S = 120
 _BAR_WIDTH = 28
 _ENDED = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")

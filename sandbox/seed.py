@@ -13,7 +13,7 @@ Item = dict[str, Any]
 _SEED = 20261121
 _BATCH = 25
 _THREADS = 4
-ORDERS = 24_000
+ORDERS = 21_000
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,13 @@ def _write_batches(dynamodb: Client, table_name: str, requests: Iterator[Item]) 
 
 
 def _orders(chance: random.Random) -> Iterator[Item]:
-    states = ("placed", "paid", "packed", "shipped", "delivered", "returned")
+    """Many small, flat items: the emulator checks every attribute in Python, and the catalog has the rich ones."""
     for number in range(ORDERS):
         yield {
             "customer": {"S": f"customer-{number % 3_000:05d}"},
             "placed_at": {"N": str(1_700_000_000 + number * 61)},
-            "state": {"S": chance.choice(states)},
+            "state": {"S": chance.choice(("placed", "paid", "packed", "shipped", "Grüße", "改行\u2028行"))},
             "total": {"N": f"{chance.randrange(100, 90_000) / 100:.2f}"},
-            "lines": {"L": [{"M": {"sku": {"N": str(chance.randrange(900))}, "count": {"N": "2"}}}]},
-            "note": {"S": chance.choice(("", "gift", "leave at the door", "Grüße aus Köln", "改行\nと\u2028行"))},
         }
 
 

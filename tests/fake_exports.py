@@ -113,7 +113,7 @@ class ExportingDynamoDB:
             export_id=export.export_id,
             now_ms=self._clock,
             export_time_ms=_export_time_ms(export),
-            **how,
+            **{"partitions": 2, **how},
         )
         return export.written.summary_key
 

@@ -76,14 +76,19 @@ class BackupService:
     def _start(self, tables: Sequence[str], *, by_hand: bool) -> dict[str, Any]:
         backup_date = backup_date_of(self._clock(), self._settings.as_of, by_hand=by_hand)
         self._starter.start(backup_date, tables, by_hand=by_hand)
+        record = self._catalog.record(backup_date)
+        if record.is_decided and record.set.is_open:
+            # Every table failed at once, so no event will ever come.
+            self._close_or_leave(backup_date)
+            record = self._catalog.record(backup_date)
+        return {**listing.show(record), "links": {"self": f"/backups/{backup_date}"}}
+
+    def _close_or_leave(self, backup_date: str) -> None:
         try:
-            # Where every table failed at once, no event will ever come.
             self._closer.close_if_decided(backup_date)
         except (TablevaultError, *AwsError) as error:
             fields = {"backup_date": backup_date, "error": str(error)}
             logger.error("backup could not be finished, reconcile will try again", extra=fields)
-        shown = listing.show(self._catalog.record(backup_date))
-        return {**shown, "links": {"self": f"/backups/{backup_date}"}}
 
 
 def _table_faults(chosen: Sequence[str], configured: Sequence[str]) -> list[Fault]:

@@ -64,17 +64,18 @@ class Starter:
 
         Raises Conflict when a set asked for by hand would take over another one of the same second.
         """
-        captured: dict[str, CapturedTable] = {}
         existing = self._catalog.set_row(backup_date)
-        if existing is None:
-            found = self._describe(tables)
-            captured = {name: each for name, each in found.items() if isinstance(each, CapturedTable)}
-            planned = plan_set(self._settings, backup_date, found, self._clock(), by_hand=by_hand)
-            if not self._catalog.create_set(planned):
-                existing = self._catalog.set_row(backup_date)
         if existing is not None:
             _refuse_another_set(existing, tables, by_hand)
-        self.go_on(self._catalog.record(backup_date), captured)
+            self.go_on(self._catalog.record(backup_date))
+            return
+        found = self._describe(tables)
+        planned = plan_set(self._settings, backup_date, found, self._clock(), by_hand=by_hand)
+        if not self._catalog.create_set(planned):
+            self.start(backup_date, tables, by_hand=by_hand)  # another run was faster: its plan counts
+            return
+        captured = {name: each for name, each in found.items() if isinstance(each, CapturedTable)}
+        self.go_on(SetRecord(planned, {}), captured)
 
     def go_on(self, record: SetRecord, captured: dict[str, CapturedTable] | None = None) -> None:
         """Writes the rows that are missing and starts every export that is PENDING."""

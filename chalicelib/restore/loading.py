@@ -1,4 +1,4 @@
-"""LOADING: the data files of one shard into the target, interleaved, with a checkpoint every few seconds.
+"""LOADING: the data files of one shard into the target, interleaved, with a checkpoint every second.
 
 The checkpoint says per file before which line every line is written or rejected, with the counts of exactly those
 lines. What was written beyond it when a worker dies is written again by the next one, which is harmless, and counted
@@ -22,7 +22,7 @@ from chalicelib.restore.transfer import transfer
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff
 from chalicelib.restore.writer import BatchResult, BatchWriter
 
-_CHECKPOINT_EVERY_MS = 3_000
+_CHECKPOINT_EVERY_MS = 1_000
 _THREADS = 8
 _COUNT_NAMES = tuple(field.name for field in fields(Counts))
 
