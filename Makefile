@@ -18,6 +18,7 @@ sandbox: $(STAMP) ## keep the embedded AWS and the deployed app up; Ctrl-C ends 
 	@$(BIN)/python -m sandbox up
 
 local: $(STAMP) ## serve the HTTP API with chalice local against a running sandbox (LOCAL_PORT=8000)
+	@test -f .sandbox/aws-config || { echo "No sandbox is running: start one with 'make sandbox' in another terminal." >&2; exit 1; }
 	@$(BIN)/chalice local --stage local --port $${LOCAL_PORT:-8000}
 
 test: lint types ## install, lint, type-check and run every test; CI calls exactly this

@@ -51,7 +51,7 @@ def _token(number: int, entry: object) -> Token:
     if not isinstance(entry, dict) or set(entry) != _FIELDS:
         raise TokensInvalid(f"{here} must be an object of {', '.join(sorted(_FIELDS))}, and nothing else")
     name, digest, scopes = entry["name"], entry["sha256"], entry["scopes"]
-    # The name goes into headers, logs and ledger rows.
+    # The name goes into logs and ledger rows.
     if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
         raise TokensInvalid(f"{here}: name must be 1 to {_LONGEST_NAME} printable characters")
     if not isinstance(digest, str) or not _SHA256.match(digest):

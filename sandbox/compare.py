@@ -41,8 +41,8 @@ def compare(before: Snapshot, now: Snapshot) -> Difference:
 
 
 def _canonical(value: Any) -> str:
-    """JSON with names sorted, and sets too: DynamoDB's sets have no order."""
-    return json.dumps(_sorted_sets(value), sort_keys=True)
+    """JSON with names sorted, and sets too: DynamoDB's sets have no order. Bytes, where a client gives them."""
+    return json.dumps(_sorted_sets(value), sort_keys=True, default=bytes.hex)
 
 
 def _sorted_sets(value: Any) -> Any:

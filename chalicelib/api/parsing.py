@@ -35,7 +35,7 @@ class TooLarge(TablevaultError):
 
 
 def json_object(request: Request) -> dict[str, Any]:
-    """The body; an empty one is `{}`. Raises TooLarge, Malformed for what is not JSON, InvalidRequest for another type."""
+    """The body; an empty one is `{}`. Raises TooLarge, Malformed for what is not JSON, InvalidRequest for no object."""
     raw = _raw_body(request)
     if not raw:
         return {}

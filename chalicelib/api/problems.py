@@ -43,7 +43,7 @@ def unexpected(error: Exception) -> Response:
 
 
 def of_chalice(response: Response) -> Response:
-    """Chalice's own answers, {"Code", "Message"}, as problem documents: a method or media type a route does not take."""
+    """Chalice's own errors, {"Code", "Message"}, as problem documents: a method or media type a route does not take."""
     status, body = response.status_code, response.body
     if not isinstance(body, dict) or status < 400:
         return response

@@ -25,7 +25,7 @@ def answer_in_problems(request: Request, get_response: Callable[[Request], Respo
 
 
 def endpoint(method: str, path: str, scope: str, *, paged: bool = False) -> Callable[[Handler], Handler]:
-    """A route that needs a token with `scope`, and whose errors are problem documents. `paged`: has query parameters."""
+    """A route that needs a token with `scope`; its errors are problem documents. `paged`: with a page's parameters."""
 
     def register(handler: Handler) -> Handler:
         @wraps(handler)

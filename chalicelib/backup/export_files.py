@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,6 +17,9 @@ from chalicelib.errors import ExportInvalid
 
 # Seen in every real file list: below 500 bytes. A line beyond this is not one of AWS'.
 _LONGEST_LINE_BYTES = 16 * 1024
+Count = Annotated[
+    int, msgspec.Meta(ge=0, le=2**62)
+]  # far beyond any table; more digits would not even fit a ledger row
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
@@ -27,8 +30,8 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     table_arn: str
     s3_bucket: str
     manifest_files_s3_key: str = msgspec.field(name="manifestFilesS3Key")
-    item_count: int
-    billed_size_bytes: int
+    item_count: Count
+    billed_size_bytes: Count
     output_format: str
     start_time: str
     end_time: str
@@ -38,7 +41,7 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    itemCount: int  # AWS' own names
+    itemCount: Count  # AWS' own names
     md5Checksum: str
     etag: str
     dataFileS3Key: str
@@ -72,8 +75,6 @@ def parse_summary(content: bytes, *, key: str) -> Summary:
     folder = key.rsplit("/", 1)[0]
     if summary.manifest_files_s3_key != f"{folder}/manifest-files.json":
         raise ExportInvalid(f"{key} names a file list that is not its own: {summary.manifest_files_s3_key[:200]!r}")
-    if summary.item_count < 0 or summary.billed_size_bytes < 0:
-        raise ExportInvalid(f"{key} counts less than nothing")
     return summary
 
 
@@ -116,8 +117,6 @@ def _entry(line: bytes, where: str, folder: str) -> FileEntry:
     name = parsed.dataFileS3Key.removeprefix(folder)
     if name == parsed.dataFileS3Key or not name or "/" in name or name in (".", ".."):
         raise ExportInvalid(f"{where} names {parsed.dataFileS3Key[:200]!r}, which is outside of {folder}")
-    if parsed.itemCount < 0:
-        raise ExportInvalid(f"{where} counts {parsed.itemCount} items")
     if not _is_md5(parsed.md5Checksum):
         raise ExportInvalid(f"{where} has no MD5 of its data file")
     return FileEntry(parsed.dataFileS3Key, parsed.etag.strip('"'), parsed.md5Checksum, parsed.itemCount)

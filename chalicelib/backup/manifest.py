@@ -14,6 +14,9 @@ from chalicelib.errors import ManifestInvalid
 SCHEMA_VERSION = 1
 BACKUP_TYPE = "DYNAMODB_NATIVE_EXPORT"
 
+# All that a decoder may raise for hostile bytes: also text that is no UTF-8, and nesting without end.
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 SetStatus = Literal["COMPLETE", "PARTIAL"]
 ExportStatus = Literal["COMPLETED", "FAILED"]
 
@@ -80,7 +83,7 @@ def decode_manifest(content: bytes, *, key: str, exports_prefix: str, backup_dat
     _check_version(content, key)
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise ManifestInvalid(f"{key} is not a manifest of ours: {error}") from error
     problem = _contradiction(manifest, exports_prefix, backup_date)
     if problem:
@@ -91,7 +94,7 @@ def decode_manifest(content: bytes, *, key: str, exports_prefix: str, backup_dat
 def _check_version(content: bytes, key: str) -> None:
     try:
         version = msgspec.json.decode(content, type=_Version).schema_version
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise ManifestInvalid(f"{key} is not a manifest of ours: {error}") from error
     if version > SCHEMA_VERSION:
         raise ManifestInvalid(

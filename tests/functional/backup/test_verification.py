@@ -83,10 +83,17 @@ def test_an_intact_export_is_verified_under_both_names_of_checksums(aws, suffix)
 
 @pytest.mark.parametrize(
     "name",
-    ["manifest-summary.json", "manifest-summary.md5", "manifest-files.json", "manifest-files.md5", "data", "def"],
+    [
+        "manifest-summary.json",
+        "manifest-summary.md5",
+        "manifest-files.json",
+        "manifest-files.md5",
+        "data",
+        "table.json",
+    ],
 )
 def test_a_missing_object_is_not_readable_yet_and_named(written, name):
-    key = {"data": written.data_key, "x": DEFINITION_KEY}.get(name, written.key(name))
+    key = {"data": written.data_key, "table.json": DEFINITION_KEY}.get(name, written.key(name))
     written.delete(key)
     with pytest.raises(ExportNotReadable) as raised:
         written.verify()

@@ -1,0 +1,77 @@
+import importlib
+import io
+import json
+import logging
+from functools import cache
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from chalicelib.services import services
+from tests.functional.api.gateway import TOKENS, TOKENS_PARAMETER, Gateway
+from tests.functional.restore.world import ENVIRON, World, numbered
+
+# Each client is made once: moto answers whichever asks, and making one costs more than most tests.
+made_once = cache(boto3.client)
+
+# In every item of these tests, and nowhere else.
+ITEM_CONTENT = "the-customer's-secret"
+
+
+@pytest.fixture(scope="session")
+def app_module():
+    """app.py reads its settings when it is imported. Its logger is process-wide, so it is put back at the end."""
+    logger = logging.getLogger("tablevault")
+    before = (list(logger.handlers), logger.level, list(logger.filters), logger.propagate)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRON.items():
+            patch.setenv(name, value)
+        yield importlib.import_module("app")
+    logger.handlers, level, logger.filters, logger.propagate = before
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """A bucket, a ledger, a queue and tokens; its services are the ones of this process, on its clock."""
+    for name, value in {**ENVIRON, "API_TOKENS_PARAMETER": TOKENS_PARAMETER}.items():
+        monkeypatch.setenv(name, value)
+    # moto answers inside of botocore; behind a proxy the raw write path leaves everything to botocore too.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setattr(boto3, "client", made_once)
+    services.cache_clear()
+    with mock_aws():
+        world = World()
+        process = services()
+        process.clock, process.sleep = world.clock, world.clock.sleep
+        world.services = process
+        yield world
+    services.cache_clear()
+
+
+@pytest.fixture
+def api(app_module, world):
+    """The gateway. Whatever a test does, no answer and no log line may hold a token or the content of an item."""
+    log = io.StringIO()
+    handler = logging.getLogger("tablevault").handlers[-1]
+    assert isinstance(handler, logging.StreamHandler)
+    before = handler.setStream(log)
+    gateway = Gateway(app_module.app, world, log)
+    yield gateway
+    handler.setStream(before)
+    told = [log.getvalue(), *(answer.text + json.dumps(dict(answer.headers)) for answer in gateway.answers)]
+    for secret in (ITEM_CONTENT, *(each for token in TOKENS for each in (token.token, token.stored()["sha256"]))):
+        assert not [text for text in told if secret in text]
+
+
+@pytest.fixture
+def backed_up(world):
+    """The table `orders`, with 3 items, and a complete set of `orders` with 40."""
+    world.create_table("orders")
+    world.put("orders", items(3))
+    world.back_up({"orders": items(40)})
+
+
+def items(count: int) -> list[dict[str, object]]:
+    return numbered(count, secret={"S": ITEM_CONTENT})

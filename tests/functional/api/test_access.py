@@ -1,0 +1,144 @@
+"""Who gets in. Refusals before a route is reached are the gateway's own and look as it makes them: 401 and 403."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.functional.api.gateway import OPERATOR, READER, STRANGER, TOKENS_PARAMETER, WRITER, assert_problem
+
+RESTORE_ID = "r-20261121T010000Z-0123abcd"
+GUARDED = [
+    ("POST", "/backups", "backup:write"),
+    ("GET", "/backups", "backup:read"),
+    ("GET", "/backups/2026-11-21", "backup:read"),
+    ("POST", "/restores", "restore:write"),
+    ("GET", "/restores", "backup:read"),
+    ("GET", f"/restores/{RESTORE_ID}", "backup:read"),
+    ("POST", f"/restores/{RESTORE_ID}/cancel", "restore:write"),
+]
+ROUTES = [(method, path) for method, path, _ in GUARDED]
+
+
+def test_the_list_above_is_all_the_api_has(app_module):
+    templates = {
+        (method, path.replace(RESTORE_ID, "{restore_id}").replace("2026-11-21", "{backup_date}"))
+        for method, path in ROUTES
+    }
+    known = {(method, path) for path, methods in app_module.app.routes.items() for method in methods}
+    assert known == templates | {("GET", "/health")}
+
+
+@pytest.mark.parametrize("token", [None, OPERATOR, "nonsense"])
+def test_health_needs_no_token_and_tells_nothing_else(api, token):
+    answer = api.call("GET", "/health", token=token)
+    assert (answer.status, answer.content_type, answer.body) == (200, "application/json", {"status": "ok"})
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_without_a_token_every_route_answers_401(api, method, path):
+    assert api.call(method, path, token=None).status == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong-token-of-some-length",
+        f"Basic {OPERATOR.token}",
+        OPERATOR.token,
+        f"Bearer {OPERATOR.token[:-1]}",
+        f"Bearer {OPERATOR.token}x",
+        f"Bearer {OPERATOR.token} {READER.token}",
+        f"Bearer {OPERATOR.token}\n",
+        f"Bearer {hashlib.sha256(OPERATOR.token.encode()).hexdigest()}",
+        "Bearer " + "a" * 100_000,
+        "Bearer \N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}",
+    ],
+)
+def test_a_wrong_token_or_a_malformed_header_answers_403_on_every_route(api, header):
+    assert {api.call(method, path, token=header).status for method, path in ROUTES} == {403}
+
+
+def test_the_scheme_is_read_in_any_case(api):
+    assert {api.call("GET", "/restores", token=f"{s} {READER.token}").status for s in ("bearer", "BEARER")} == {200}
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), GUARDED)
+def test_a_token_without_the_routes_scope_is_told_which_one_it_lacks(api, method, path, scope):
+    lacking = WRITER if scope == "backup:read" else READER
+    for token in (STRANGER, lacking):
+        document = assert_problem(api.call(method, path, b"{ not even JSON", token=token), 403, "forbidden")
+        assert scope in document["detail"]
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_clearing_needs_a_scope_of_its_own(api):
+    document = assert_problem(
+        api.call("POST", "/restores", {"clear_existing_data": True}, token=WRITER), 403, "forbidden"
+    )
+    assert "restore:clear" in document["detail"]
+    assert api.world.open_work() == []
+    assert api.call("POST", "/restores", {"clear_existing_data": False}, token=WRITER).status == 202
+    assert api.call("GET", "/restores").body["restores"][0]["requested_by"] == "writer"
+
+
+def test_a_token_that_was_taken_away_is_refused_a_minute_later(api):
+    kept = json.dumps([READER.stored()])
+    assert api.call("GET", "/restores").status == 200
+    api.store_tokens(kept)
+    assert api.call("GET", "/restores").status == 403
+    assert api.call("GET", "/restores", token=READER).status == 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not JSON",
+        "{}",
+        "[",
+        "[" * 4000,
+        json.dumps([OPERATOR.stored(), {"name": "half"}]),
+        json.dumps([OPERATOR.stored() | {"scopes": [{}]}]),
+        json.dumps([OPERATOR.stored() | {"name": OPERATOR.token, "scopes": ["everything"]}]),
+        json.dumps([OPERATOR.stored(), READER.stored() | {"sha256": OPERATOR.stored()["sha256"]}]),
+    ],
+)
+def test_while_the_tokens_are_broken_nobody_gets_in_and_the_log_says_why(api, text):
+    api.store_tokens(text)
+    assert {api.call(method, path).status for method, path in ROUTES} == {403}
+    assert api.call("GET", "/health").status == 200
+    assert {record["exception_name"] for record in api.records()} == {"TokensInvalid"}
+    api.store_tokens(json.dumps([OPERATOR.stored()]))
+    assert api.call("GET", "/restores").status == 200
+
+
+def test_while_the_tokens_are_missing_nobody_gets_in_and_the_log_says_why(api):
+    api.ssm.delete_parameter(Name=TOKENS_PARAMETER)
+    assert api.call("GET", "/restores").status == 403
+    assert "ParameterNotFound" in api.logged()
+
+
+def test_settings_that_cannot_be_read_let_nobody_in(api, monkeypatch):
+    from chalicelib.services import services
+
+    services.cache_clear()
+    monkeypatch.delenv("BACKUP_BUCKET")
+    assert api.call("GET", "/restores").status == 403
+    assert "BACKUP_BUCKET" in api.logged()
+
+
+def test_the_policy_covers_every_route_so_that_api_gateway_may_cache_it(api):
+    """Else the policy of the first call, kept for a minute, would refuse the next one on another route."""
+    from chalicelib.api.authorizer import authorize
+
+    arn = "arn:aws:execute-api:eu-west-1:123456789012:abcdef/api/GET/backups/2026-11-21"
+    event = {"type": "TOKEN", "authorizationToken": f"Bearer {READER.token}", "methodArn": arn}
+    policy = authorize(event, None)
+    assert policy["policyDocument"]["Statement"][0]["Resource"] == [
+        "arn:aws:execute-api:eu-west-1:123456789012:abcdef/api/*/*"
+    ]
+    assert (policy["principalId"], policy["context"]) == ("reader", {"scopes": "backup:read"})
+    assert all(isinstance(value, str) for value in policy["context"].values())

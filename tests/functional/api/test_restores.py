@@ -1,0 +1,193 @@
+"""Restores over HTTP: from the request to the receipt."""
+
+import re
+
+import pytest
+
+from chalicelib.ledger import Key, Ledger, Update
+from tests.functional.api.conftest import items
+from tests.functional.api.gateway import READER, assert_problem, faults
+from tests.functional.restore.world import BUCKET, DATE, LEDGER, PREFIX
+
+UNKNOWN_ID = "r-20200101T000000Z-00000000"
+ENDED = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
+
+
+def run(api, restore_id):
+    """The workers, until the restore has ended; what the API says of it then."""
+    api.world.settle(restore_id)
+    return api.call("GET", f"/restores/{restore_id}").body
+
+
+def walk(api, path, key, name, limit):
+    """All names of a listing, page by page."""
+    names, before = [], ""
+    for _ in range(100):
+        body = api.call("GET", f"{path}?limit={limit}{before}").body
+        names += [entry[name] for entry in body[key]] + body["unreadable"]
+        if body["next_before"] is None:
+            return names
+        before = f"&before={body['next_before']}"
+    raise AssertionError("the listing does not end")
+
+
+@pytest.mark.usefixtures("backed_up")
+@pytest.mark.parametrize("body", [None, b"", {}, {"backup_date": DATE, "tables": ["orders"], "max_workers": 1}])
+def test_a_restore_is_accepted_and_can_be_followed_to_its_end(api, body):
+    accepted = api.call("POST", "/restores", body)
+    assert (accepted.status, accepted.content_type) == (202, "application/json")
+    restore_id = accepted.body["restore_id"]
+    assert re.fullmatch(r"r-\d{8}T\d{6}Z-[0-9a-f]{8}", restore_id)
+    links = {"self": f"/restores/{restore_id}", "cancel": f"/restores/{restore_id}/cancel"}
+    assert accepted.body == {"restore_id": restore_id, "status": "PLANNING", "links": links}
+
+    begun = api.call("GET", links["self"], token=READER)
+    assert (begun.status, begun.body["status"], begun.body["requested_by"]) == (200, "PLANNING", "operator")
+    assert [table["written"] for table in begun.body["tables"]] == [0]
+
+    ended = run(api, restore_id)
+    assert (ended["status"], ended["status_code"], ended["finished_at"] is not None) == ("COMPLETED", 200, True)
+    assert ended["tables"][0] | {"written": 40, "item_count": 40, "rejected": 0} == ended["tables"][0]
+    assert ended["receipt_key"] == f"restores/{restore_id}/receipt.json"
+    assert ended["blockers"] == ended["failures"] == []
+    assert api.world.items("orders") == items(40)
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_dry_run_writes_nothing(api):
+    ended = run(api, api.restore(dry_run=True))
+    assert (ended["status"], ended["dry_run"]) == ("COMPLETED", True)
+    assert api.world.items("orders") == items(3)
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_what_checking_finds_ends_the_restore_failed_and_says_why(api):
+    ended = run(api, api.restore(target_tables={"orders": "missing-target"}))
+    assert (ended["status"], ended["status_code"]) == ("FAILED", 500)
+    assert "missing-target" in " ".join(ended["blockers"])
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_an_unknown_set_or_table_is_404_and_what_exists_is_named(api):
+    document = assert_problem(api.call("POST", "/restores", {"backup_date": "2020-01-01"}), 404, "backup_not_found")
+    assert DATE in document["detail"]
+    for body in ({"backup_date": DATE, "tables": ["users"]}, {"target_tables": {"users": "copy"}}):
+        document = assert_problem(api.call("POST", "/restores", body), 404, "table_not_in_backup")
+        assert "users" in document["detail"]
+        assert "orders" in document["detail"]
+    assert api.call("GET", "/restores").body["restores"] == []
+
+
+def test_without_any_backup_latest_is_404(api):
+    document = assert_problem(api.call("POST", "/restores", {}), 404, "backup_not_found")
+    assert "no backups yet" in document["detail"]
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_set_that_is_not_complete_is_409(api):
+    api.world.s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}/2026-11-22/orders/AWSDynamoDB/x/_started", Body=b"")
+    assert_problem(api.call("POST", "/restores", {"backup_date": "2026-11-22"}), 409, "backup_not_complete")
+    api.world.back_up({"orders": items(2)}, date="2026-11-23", failed={"users": "recovery is off"})
+    document = assert_problem(api.call("POST", "/restores", {"backup_date": "2026-11-23"}), 409, "backup_not_complete")
+    assert "recovery is off" in document["detail"]
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_manifest_that_cannot_be_trusted_is_409(api):
+    api.world.s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}/{DATE}/manifest.json", Body=b'{"schema_version": 99}')
+    assert_problem(api.call("POST", "/restores", {"backup_date": DATE}), 409, "manifest_invalid")
+    assert_problem(api.call("GET", f"/backups/{DATE}"), 409, "manifest_invalid")
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_target_under_another_restore_is_409_and_the_other_is_named(api):
+    first = api.restore()
+    document = assert_problem(api.call("POST", "/restores", {}), 409, "target_locked")
+    assert first in document["detail"]
+    assert [each["restore_id"] for each in api.call("GET", "/restores").body["restores"]] == [first]
+    assert run(api, first)["status"] == "COMPLETED"
+    assert run(api, api.restore())["status"] == "COMPLETED"
+
+
+@pytest.mark.usefixtures("backed_up")
+@pytest.mark.parametrize("body", [None, b"", {}])
+def test_a_running_restore_can_be_cancelled_and_a_finished_one_cannot(api, body):
+    restore_id = api.restore()
+    cancelled = api.call("POST", f"/restores/{restore_id}/cancel", body)
+    assert (cancelled.status, cancelled.body["status"]) == (202, "CANCELLING")
+    assert api.call("POST", f"/restores/{restore_id}/cancel").status == 202
+    ended = run(api, restore_id)
+    assert (ended["status"], ended["cancelled_in"]) == ("CANCELLED", "PLANNING")
+    answer = api.call("POST", f"/restores/{restore_id}/cancel")
+    assert "CANCELLED" in assert_problem(answer, 409, "restore_not_cancellable")["detail"]
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_cancel_that_says_more_than_that_is_refused_not_half_understood(api):
+    restore_id = api.restore()
+    assert set(faults(api.call("POST", f"/restores/{restore_id}/cancel", {"tables": ["orders"]}))) == {"$.tables"}
+    assert_problem(api.call("POST", f"/restores/{restore_id}/cancel", b"stop!"), 400, "malformed_request")
+    assert api.call("GET", f"/restores/{restore_id}").body["status"] == "PLANNING"
+
+
+@pytest.mark.parametrize(
+    "restore_id",
+    [
+        UNKNOWN_ID,
+        "latest",
+        "%72-20200101T000000Z-00000000",
+        "..%2F..%2Frestores",
+        f"{UNKNOWN_ID}%0A",
+        "%00",
+        "%",
+        "%F0%9F%92%A9",
+        "%FF%FE",
+        "\N{SNOWMAN}",
+        "x" * 1000,
+        "%F0%9F%92%A9" * 1000,
+    ],
+)
+def test_a_restore_that_does_not_exist_is_404_however_it_is_written(api, restore_id):
+    for method, path in (("GET", f"/restores/{restore_id}"), ("POST", f"/restores/{restore_id}/cancel")):
+        document = assert_problem(api.call(method, path), 404, "restore_not_found")
+        assert len(document["detail"]) < 400
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_an_id_is_found_percent_encoded_too(api):
+    restore_id = api.restore()
+    assert api.call("GET", f"/restores/{restore_id.replace('-', '%2D')}").body["restore_id"] == restore_id
+
+
+def a_list_of_restores(api, count):
+    """Newest first. Dry runs, as they take no locks."""
+    restore_ids = []
+    for _ in range(count):
+        api.world.clock.sleep(1)
+        restore_ids.append(api.restore(dry_run=True))
+    return restore_ids[::-1]
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_paging_walks_through_all_restores_without_gaps_or_repeats(api):
+    expected = a_list_of_restores(api, 7)
+    for limit in (1, 2, 3, 7, 8, 100):
+        assert walk(api, "/restores", "restores", "restore_id", limit) == expected
+    assert [each["restore_id"] for each in api.call("GET", "/restores").body["restores"]] == expected
+    newest = api.call("GET", "/restores?limit=2").body
+    assert newest["next_before"] == expected[1]
+    assert api.call("GET", f"/restores?before={expected[-1]}").body["restores"] == []
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_restores_whose_rows_are_corrupt_are_named_and_do_not_end_the_listing(api):
+    expected = a_list_of_restores(api, 7)
+    corrupt = [expected[index] for index in (1, 3, 4, 6)]
+    ledger = Ledger(api.world.dynamodb, LEDGER)
+    for restore_id in corrupt:
+        ledger.write(Update(Key(f"RESTORE#{restore_id}", "JOB"), set={"max_workers": "many"}))
+    for limit in (1, 2, 3, 4, 100):
+        assert sorted(walk(api, "/restores", "restores", "restore_id", limit), reverse=True) == expected
+    document = assert_problem(api.call("GET", f"/restores/{corrupt[0]}"), 500, "ledger_entry_corrupt")
+    assert "max_workers" in document["detail"]
+    assert api.records()[-1]["exception_name"] == "LedgerEntryCorrupt"

@@ -1,0 +1,128 @@
+"""The plan of a set and its client tokens: a function of its inputs, with every table in it."""
+
+import dataclasses
+
+import msgspec
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from chalicelib.backup.capture import CapturedTable
+from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition
+from chalicelib.backup.failures import failure_of, may_pass
+from chalicelib.backup.plan import Failure, Unknown, client_token, plan_set
+from chalicelib.backup.starter import started_at_ms
+from chalicelib.backup.timing import RecoveryWindow
+from chalicelib.settings import AsOf, read_settings
+
+NOW_MS = 1_795_222_820_000  # 2026-11-21T01:00:20Z
+SETTINGS = read_settings({"BACKUP_BUCKET": "bucket", "ENVIRONMENT": "tests", "DYNAMODB_TABLES": '["orders"]'})
+
+
+def captured(name: str, *, recovery: bool = True) -> CapturedTable:
+    definition = TableDefinition(
+        table_name=name,
+        table_arn=f"arn:aws:dynamodb:r:123456789012:table/{name}",
+        captured_at="2026-11-21T01:00:20.000Z",
+        keys=(KeyAttribute("id", "HASH"),),
+        attributes=(Attribute("id", "S"),),
+        billing_mode="PAY_PER_REQUEST",
+        point_in_time_recovery=recovery,
+    )
+    return CapturedTable(definition, RecoveryWindow(NOW_MS - 86_400_000, NOW_MS - 300_000))
+
+
+def plan(settings=SETTINGS, date="2026-11-21", *, by_hand=False):
+    found = {
+        "orders": captured("orders"),
+        "off": captured("off", recovery=False),
+        "gone": Failure("Gone", "is gone"),
+        "busy": Unknown(),
+    }
+    return plan_set(settings, date, found, NOW_MS, by_hand=by_hand)
+
+
+def test_every_table_is_in_the_plan_with_parameters_or_a_reason_or_neither_yet():
+    tables = {table.table_name: table for table in plan().tables}
+    assert list(tables) == ["orders", "off", "gone", "busy"]
+    assert tables["orders"].parameters is not None
+    assert tables["orders"].parameters.s3_prefix == "native-exports/2026-11-21/orders"
+    assert tables["off"].failure_code == "PointInTimeRecoveryUnavailableException"
+    assert (tables["gone"].failure_code, tables["gone"].failure_message) == ("Gone", "is gone")
+    assert (tables["busy"].parameters, tables["busy"].failure_code) == (None, None)
+
+
+def test_the_same_inputs_give_the_same_plan():
+    assert plan() == plan()
+
+
+def test_asked_and_used_time_are_both_in_the_plan():
+    settings = dataclasses.replace(SETTINGS, as_of=AsOf(None, 3600))  # twenty seconds ago: not restorable yet
+    parameters = plan(settings).tables[0].parameters
+    assert parameters is not None
+    assert parameters.requested_time_ms == NOW_MS - 20_000
+    assert parameters.export_time_ms == NOW_MS - 300_000
+
+
+def test_a_set_by_hand_shows_now_whatever_the_schedule_says():
+    settings = dataclasses.replace(SETTINGS, as_of=AsOf(None, 0))
+    parameters = plan(settings, by_hand=True).tables[0].parameters
+    assert parameters is not None
+    assert (parameters.requested_time_ms, parameters.export_time_ms) == (None, None)
+
+
+def test_a_token_is_the_same_for_the_same_export_and_no_other():
+    parameters = plan().tables[0].parameters
+    assert parameters is not None
+    token = parameters.client_token
+    assert token == client_token("2026-11-21", parameters)
+    assert len(token) <= 64  # AWS' limit of idempotency tokens
+    others = {
+        client_token("2026-11-22", parameters),
+        client_token("2026-11-21", parameters, attempt=2),
+        client_token("2026-11-21", msgspec.structs.replace(parameters, s3_bucket="another-stage")),
+        client_token("2026-11-21", msgspec.structs.replace(parameters, table_arn="another")),
+        client_token("2026-11-21", msgspec.structs.replace(parameters, export_time_ms=1)),
+    }
+    assert len(others | {token}) == 6
+
+
+def error(code: str, status: int = 400) -> ClientError:
+    response = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "TheCall")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        error("ThrottlingException"),
+        error("LimitExceededException"),
+        error("InternalServerError", 500),
+        error("Anything", 503),
+        error("ExpiredTokenException"),
+        EndpointConnectionError(endpoint_url="x"),
+    ],
+)
+def test_what_passes_by_itself_is_not_a_failure(passing):
+    assert may_pass(passing)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("ResourceNotFoundException", "table orders does not exist"),
+        ("TableNotFoundException", "table orders does not exist"),
+        ("AccessDeniedException", "no permission for TheCall for table orders"),
+        ("PointInTimeRecoveryUnavailableException", "--table-name orders"),
+        ("InvalidExportTimeException", "TheCall for table orders was refused: InvalidExportTimeException: m"),
+        ("ExportConflictException", "was refused"),
+        ("NoSuchBucket", "was refused"),
+    ],
+)
+def test_a_failure_for_good_says_what_to_which_table(code, said):
+    assert not may_pass(error(code))
+    assert said in failure_of("orders", error(code)).message
+
+
+def test_an_exports_start_stands_in_its_id():
+    assert started_at_ms("arn:x/export/01795222820000-0123abcd") == NOW_MS
+    assert started_at_ms("arn:x/export/other") == 0
