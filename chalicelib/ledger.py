@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -184,16 +185,16 @@ class Ledger:
     def list_page(self, kind: str, *, limit: int, before: str | None) -> list[Row]:
         """At most `limit` rows of a kind, newest first, whose `sort_name` is less than `before`."""
         condition = "kind = :kind" + (" AND sort_name < :before" if before else "")
-        values = {":kind": {"S": kind}, **({":before": {"S": before}} if before else {})}
-        answer = self._dynamodb.query(
-            TableName=self.table_name,
-            IndexName=KIND_INDEX,
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues=values,
-            ScanIndexForward=False,
-            Limit=limit,
-        )
-        return [_plain_row(item) for item in answer["Items"]]
+        request: Row = {
+            "TableName": self.table_name,
+            "IndexName": KIND_INDEX,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": {":kind": {"S": kind}, **({":before": {"S": before}} if before else {})},
+            "ScanIndexForward": False,
+            "Limit": limit,
+        }
+        # One query ends at 1 MB, whatever its limit: the next ones bring what is missing.
+        return list(islice(self._pages(request), limit))
 
     def write(self, write: Write) -> Row:
         """One conditional write; returns the row as it now stands. Raises ConditionFailed."""

@@ -17,9 +17,7 @@ from chalicelib.errors import ExportInvalid
 
 # Seen in every real file list: below 500 bytes. A line beyond this is not one of AWS'.
 _LONGEST_LINE_BYTES = 16 * 1024
-Count = Annotated[
-    int, msgspec.Meta(ge=0, le=2**62)
-]  # far beyond any table; more digits would not even fit a ledger row
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # far beyond any table, and fits a ledger row
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):

@@ -20,7 +20,7 @@ def list_page(catalog: Catalog, limit: int, before: str | None) -> dict[str, Any
     for row in rows:
         try:
             backups.append(_head(decode(row, SetRow)))
-        except LedgerEntryCorrupt:
+        except (LedgerEntryCorrupt, ValueError, OverflowError):  # also a time out of any calendar
             unreadable.append(str(row.get("sort_name")))
     following = str(rows[-1]["sort_name"]) if len(rows) == limit else None
     return {"backups": backups, "unreadable": unreadable, "next_before": following}
@@ -28,8 +28,9 @@ def list_page(catalog: Catalog, limit: int, before: str | None) -> dict[str, Any
 
 def describe(catalog: Catalog, s3: Client, bucket: str, exports_prefix: str, backup_date: str) -> dict[str, Any]:
     """One set with its tables. Raises NotFound, ManifestInvalid, and LedgerEntryCorrupt for an open set's SET row."""
-    is_name = layout.BACKUP_DATE.match(backup_date) is not None
-    found = find_manifest(s3, bucket, exports_prefix, backup_date) if is_name else None
+    if not layout.BACKUP_DATE.match(backup_date):
+        return to_json_object(read_manifest(s3, bucket, exports_prefix, backup_date))  # says which sets there are
+    found = find_manifest(s3, bucket, exports_prefix, backup_date)
     if found is not None:
         return to_json_object(found[0])
     try:

@@ -17,7 +17,7 @@ from chalicelib.backup.definition import TableDefinition, decode_definition
 from chalicelib.errors import ExportInvalid, OutOfTime, Unavailable
 from chalicelib.restore.model import FileCheckpoint, Job, Note, PlannedFile, Shard, Table, blocker, warning
 from chalicelib.restore.reader import DataFile, verify_data_file
-from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
 
 
 def check_target(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
@@ -135,7 +135,9 @@ def check_files(around: Surroundings, run: Invocation, job: Job, table: Table, s
         try:
             state = _check_file(around, run, job, table, file, state)
         except (OutOfTime, Unavailable) as error:
-            return Yielded(state.encode(), progressed=state.files > begun, reason=error.message, pause_ms=5_000)
+            progressed = state.files > begun
+            pause_ms = 0 if progressed else outage_pause_ms(shard)
+            return Yielded(state.encode(), progressed=progressed, reason=error.message, pause_ms=pause_ms)
     untouched = msgspec.json.encode([FileCheckpoint()] * len(files)).decode()
     counts = {
         "data_files_read": state.read,
@@ -171,7 +173,7 @@ def _check_file(
         return msgspec.structs.replace(state, files=state.files + 1)
     data_file = DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count)
     found = verify_data_file(
-        around.s3, job.bucket, data_file, parse_lines=job.dry_run, retry=backoff(around, run.hard_deadline_ms)
+        around.s3, job.bucket, data_file, parse_lines=job.dry_run, retry=backoff(around, run.give_up_ms)
     )
     notes = list(state.notes)
     if found.damage:

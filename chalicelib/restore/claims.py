@@ -70,7 +70,7 @@ class Claims:
             Check(job_key(restore_id), Attr("status").eq(phase.value)),
             Update(
                 slot,
-                set={"shard": shard.sk, "shard_attempt": attempt},
+                set={"shard": shard.sk, "shard_attempt": attempt, "shard_wake": wake},
                 condition=Attr("wake").eq(wake) & Attr("busy_until_ms").gt(now_ms),
             ),
             Update(
@@ -107,7 +107,7 @@ class Claims:
         reason: str | None,
     ) -> None:
         """Ends the claim without ending the shard. `free_at_ms`: not to be claimed again before (0: at once)."""
-        changes: dict[str, Any] = {"claimed_until_ms": free_at_ms}
+        changes: dict[str, Any] = {"claimed_until_ms": 0, "paused_until_ms": free_at_ms}
         if checkpoint is not None:
             changes["checkpoint"] = checkpoint
         if progressed:
@@ -163,6 +163,8 @@ class Claims:
             )
             for index, note in enumerate(notes)
         ]
+        if failure:
+            writes.append(_failure_row(pk, number, claim.shard, failure, claim.until_ms))
         try:
             self._ledger.transact(writes)
         except ConditionFailed as failed:
@@ -175,18 +177,19 @@ class Claims:
         return shard is not None and shard.stage is stage and shard.attempt == claim.attempt
 
     def fail_dead_shard(self, job: Job, shard: Shard, attempt: int, reason: str, now_ms: int) -> bool:
-        """Fails a shard nobody holds, on behalf of the dead-letter queue. False when its state is another by now."""
+        """Fails a shard whose worker died on it, on behalf of the dead-letter queue. False when its state is another
+        by now; also when it was given back or ended in good order, which leaves no claim behind."""
         task = next(
             (task for task in tasks_of(job.status) if (task.kind, task.takes) == (shard.kind, shard.stage)), None
         )
-        if task is None or shard.attempt != attempt:
+        if task is None or shard.attempt != attempt or not shard.claimed_until_ms:
             return False
         return self._fail_unclaimed(job, job.status, shard, reason, now_ms)
 
     def settle_open_shards(self, job: Job, now_ms: int) -> None:
         """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals."""
         for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
-            for shard in list(self._records.claimable(job.restore_id, task, None, now_ms)):
+            for shard in list(self._records.claimable(job.restore_id, task, None, now_ms, paused_too=True)):
                 if shard.checkpoint is not None and shard_counts(shard):
                     self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
 
@@ -200,7 +203,7 @@ class Claims:
             Check(job_key(job.restore_id), Attr("status").eq(job.status.value)),
             Update(
                 Key(job.pk, shard.sk),
-                set={"stage": Stage.FAILED.value, "reason": reason},
+                set={"stage": Stage.FAILED.value, "reason": reason, "claimed_until_ms": 0},
                 condition=unclaimed & Attr("stage").eq(shard.stage.value),
             ),
             Update(
@@ -209,6 +212,7 @@ class Claims:
                 condition=present(),
             ),
         ]
+        writes.append(_failure_row(job.pk, number, shard, reason, now_ms))
         if blocks:
             note = Key(job.pk, f"NOTE#{number:04d}#{shard.sk}#00")
             writes.append(Put(note, {"level": "blocker", "text": reason, **expiry(now_ms)}))
@@ -231,6 +235,10 @@ def shard_counts(shard: Shard) -> dict[str, int]:
     files = shard.file_checkpoints()
     totals = {name: sum(getattr(file, name) for file in files) for name in names}
     return {name: count for name, count in totals.items() if count}
+
+
+def _failure_row(pk: str, table_number: int, shard: Shard, reason: str, now_ms: int) -> Put:
+    return Put(Key(pk, f"FAILURE#{table_number:04d}#{shard.sk}"), {"text": reason[:1000], **expiry(now_ms)})
 
 
 def _still_claimed(claim: Claim) -> ConditionBase:

@@ -1,7 +1,7 @@
 """CLEARING: one scan segment of a target, keys only, deleted page by page.
 
-The checkpoint is the scan's position after a page whose keys are all deleted: a page that was cut off is scanned
-again, and what it still holds is deleted then.
+The checkpoint is the scan's position after a page whose keys are all deleted, and how many keys were deleted: a page
+that was cut off is scanned again, and what it still holds is deleted then.
 """
 
 import base64
@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import error_text, is_transient
 from chalicelib.errors import OutOfTime, TargetUnavailable, Unavailable
 from chalicelib.restore.model import Job, Shard, Table
-from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 from chalicelib.restore.writer import BatchWriter
 
 _PAGE_ITEMS = 1_000
@@ -25,24 +25,24 @@ Item = dict[str, dict[str, Any]]
 
 
 def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
-    cleared, position = _decode(shard.checkpoint)
-    begun = shard.checkpoint
+    cleared, position = begun = _decode(shard.checkpoint)
     writer = BatchWriter(
         around.dynamodb,
         table.target,
         clock=around.clock,
         sleep=around.sleep,
         random=around.random,
-        deadline_ms=run.hard_deadline_ms,
+        deadline_ms=run.give_up_ms,
     )
     try:
         names = _key_names(around, table)
         with ThreadPoolExecutor(_THREADS) as pool:
             while True:
                 page = around.dynamodb.scan(**_scan(table, shard, names, position))
-                batches = [page["Items"][start : start + _BATCH] for start in range(0, len(page["Items"]), _BATCH)]
-                list(pool.map(writer.delete_keys, batches))
-                cleared += len(page["Items"])
+                deleted, failure = _delete(pool, writer, page["Items"])
+                cleared += deleted
+                if failure is not None:
+                    raise failure
                 position = page.get("LastEvaluatedKey")
                 if position is None:
                     return Ended(table_add={"cleared": cleared})
@@ -51,8 +51,9 @@ def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table,
                     return Yielded(checkpoint, progressed=True)
                 run.save(checkpoint)
     except (OutOfTime, Unavailable) as error:
-        checkpoint = _encode(cleared, position)
-        return Yielded(checkpoint, progressed=checkpoint != begun, reason=error.message, pause_ms=2_000)
+        progressed = (cleared, position) != begun
+        pause_ms = 0 if progressed else outage_pause_ms(shard)
+        return Yielded(_encode(cleared, position), progressed=progressed, reason=error.message, pause_ms=pause_ms)
     except TargetUnavailable as error:
         return Ended(failure=f"{table.target}: clearing stopped: {error.message}", table_add={"cleared": cleared})
     except ClientError as error:
@@ -62,6 +63,15 @@ def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table,
         return Ended(failure=reason, table_add={"cleared": cleared})
     finally:
         writer.close()
+
+
+def _delete(pool: ThreadPoolExecutor, writer: BatchWriter, keys: Sequence[Item]) -> tuple[int, BaseException | None]:
+    """How many of a page's keys are deleted, and the first failure among its batches. No request is open then."""
+    starts = range(0, len(keys), _BATCH)
+    batches = [pool.submit(writer.delete_keys, keys[start : start + _BATCH]) for start in starts]
+    failures = [batch.exception() for batch in batches]
+    deleted = sum(batch.result() for batch, failure in zip(batches, failures, strict=True) if failure is None)
+    return deleted, next((failure for failure in failures if failure is not None), None)
 
 
 def _key_names(around: Surroundings, table: Table) -> list[str]:

@@ -39,7 +39,7 @@ class DeadLetters:
         now_ms = self._around.clock()
         slot = self._slots.get(message.restore_id, message.slot)
         failed = False
-        if slot is not None and slot.wake == message.wake and slot.shard is not None:
+        if slot is not None and slot.shard is not None and slot.wake == message.wake == slot.shard_wake:
             shard = self._around.records.shard(message.restore_id, slot.shard)
             failed = shard is not None and self._fail(job, slot, shard, now_ms)
         freed = self._slots.free(message, now_ms)

@@ -129,4 +129,5 @@ def status_code(status: Status, restored_anything: bool) -> int:
     """200 all, 207 some, 500 none: the codes people know from backup Lambdas."""
     if status is Status.COMPLETED:
         return 200
-    return 207 if restored_anything else 500
+    # PARTIAL is some, also when all that is whole are tables without items.
+    return 207 if restored_anything or status is Status.PARTIAL else 500

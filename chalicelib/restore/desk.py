@@ -14,13 +14,13 @@ from chalicelib.aws import Client
 from chalicelib.backup.manifest import Manifest, ManifestTable
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.clock import Clock
-from chalicelib.errors import Conflict, InvalidRequest, LedgerEntryCorrupt, NotFound, Unavailable
+from chalicelib.errors import Conflict, Fault, InvalidRequest, LedgerEntryCorrupt, NotFound, Unavailable
 from chalicelib.ledger import decode
 from chalicelib.restore.claims import shard_counts
 from chalicelib.restore.model import CANCELLABLE, TERMINAL, Job, Kind, Shard, Stage, Status, Table
 from chalicelib.restore.receipt import findings, job_head, table_result
 from chalicelib.restore.records import KIND, RestoreRecords, shard_sk, table_number
-from chalicelib.restore.requests import LATEST, RestoreRequest, is_restore_id, target_faults
+from chalicelib.restore.requests import LATEST, MAX_TABLES, RestoreRequest, is_restore_id, target_faults
 from chalicelib.restore.slots import Slots
 from chalicelib.settings import Settings
 
@@ -43,6 +43,7 @@ class RestoreDesk:
         sources = _sources(manifest, request)
         mapping = dict(request.target_tables or {})
         faults = target_faults(tuple(source.table_name for source in sources), mapping)
+        faults += _scope_faults(sources, mapping, self._settings.ledger_table)
         if faults:
             raise InvalidRequest(faults)
         tables = [_table(number, source, mapping, request) for number, source in enumerate(sources)]
@@ -149,7 +150,7 @@ class RestoreDesk:
         for row in self._records.ledger.list_page(KIND, limit=limit, before=before):
             try:
                 heads.append(job_head(decode(row, Job)))
-            except LedgerEntryCorrupt:
+            except (LedgerEntryCorrupt, ValueError, OverflowError):  # also a time out of any calendar
                 corrupt.append(str(row.get("sort_name")))
         return heads, corrupt
 
@@ -175,6 +176,8 @@ class RestoreDesk:
 
 def _sources(manifest: Manifest, request: RestoreRequest) -> list[ManifestTable]:
     """The tables of the set that are to be restored; every one of them must have been backed up."""
+    if not manifest.tables:
+        raise Conflict("backup_not_complete", f"backup {manifest.backup_date} has no tables: nothing to restore")
     names = [table.table_name for table in manifest.tables]
     asked = list(request.tables) if request.tables is not None else names
     unknown = [name for name in (*asked, *(request.target_tables or {})) if name not in names]
@@ -194,6 +197,18 @@ def _sources(manifest: Manifest, request: RestoreRequest) -> list[ManifestTable]
             f"name the tables to restore: {', '.join(good) or 'none succeeded'}",
         )
     return sources
+
+
+def _scope_faults(sources: Sequence[ManifestTable], mapping: Mapping[str, str], ledger_table: str) -> list[Fault]:
+    faults = []
+    if len(sources) > MAX_TABLES:
+        text = f"the set has {len(sources)} tables, one restore takes at most {MAX_TABLES}: name those to restore"
+        faults.append(Fault("$.tables", text))
+    if any(mapping.get(source.table_name, source.table_name) == ledger_table for source in sources):
+        # The restore would clear or overwrite the rows it works by, and all locks.
+        text = f"{ledger_table} is tablevault's own ledger and no target: name another table, or leave it out"
+        faults.append(Fault("$.target_tables", text))
+    return faults
 
 
 def _table(number: int, source: ManifestTable, mapping: Mapping[str, str], request: RestoreRequest) -> Table:

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.aws import Client
+from chalicelib.aws import Client, error_text, is_transient
 from chalicelib.backup import layout
 from chalicelib.errors import DataFileDamaged, OutOfTime, TargetUnavailable, Unavailable
 from chalicelib.restore.model import FileCheckpoint, Job, PlannedFile, Shard, Table
 from chalicelib.restore.progress import Counts, FileProgress
 from chalicelib.restore.reader import Batch, DataFile, DataFileReader
 from chalicelib.restore.transfer import transfer
-from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
 from chalicelib.restore.writer import BatchResult, BatchWriter
 
 _CHECKPOINT_EVERY_MS = 1_000
@@ -32,12 +33,18 @@ def load_files(around: Surroundings, run: Invocation, job: Job, table: Table, sh
     try:
         load.run_until_stopped()
     except (OutOfTime, Unavailable) as error:
-        return load.yielded(error.message, pause_ms=2_000)
-    except (DataFileDamaged, TargetUnavailable) as error:
+        return load.yielded(error.message)
+    except TargetUnavailable as error:
         return load.ended(failure=f"{table.source}: {error.message}")
+    except ClientError as error:  # of keeping rejected lines, or a checkpoint
+        if is_transient(error):
+            return load.yielded(error_text(error))
+        return load.ended(failure=f"{table.source}: {error_text(error)}")
+    except BotoCoreError as error:
+        return load.yielded(type(error).__name__)
     if not load.is_read_to_the_end:
         return load.yielded(None)
-    return load.ended(failure=load.imbalance())
+    return load.ended(failure=load.damage() or load.imbalance())
 
 
 class _Load:
@@ -46,6 +53,8 @@ class _Load:
         self._run = run
         self._job = job
         self._table = table
+        self._shard = shard
+        self._damage_by_index: dict[int, str] = {}
         self._files = shard.planned_files()
         self._begun = shard.file_checkpoints()
         self._progress = [_resume(checkpoint) for checkpoint in self._begun]
@@ -59,7 +68,7 @@ class _Load:
             clock=self._around.clock,
             sleep=self._around.sleep,
             random=self._around.random,
-            deadline_ms=self._run.hard_deadline_ms,
+            deadline_ms=self._run.give_up_ms,
         )
         readers = [(index, self._batches(index)) for index, verified in enumerate(self._read_to_end) if not verified]
         try:
@@ -69,7 +78,14 @@ class _Load:
 
     @property
     def is_read_to_the_end(self) -> bool:
-        return all(checkpoint.verified for checkpoint in self._checkpoints())
+        """As far as it can be read: a damaged data file ends where its damage is."""
+        checkpoints = enumerate(self._checkpoints())
+        return all(checkpoint.verified or index in self._damage_by_index for index, checkpoint in checkpoints)
+
+    def damage(self) -> str | None:
+        if not self._damage_by_index:
+            return None
+        return "; ".join(f"{self._table.source}: {text}" for _, text in sorted(self._damage_by_index.items()))
 
     def imbalance(self) -> str | None:
         """Every data file's counts must add up to what the export recorded for it."""
@@ -83,9 +99,12 @@ class _Load:
         totals = {name: sum(getattr(checkpoint, name) for checkpoint in checkpoints) for name in _COUNT_NAMES}
         return Ended(failure=failure, checkpoint=_encode(checkpoints), table_add={n: c for n, c in totals.items() if c})
 
-    def yielded(self, reason: str | None, pause_ms: int = 0) -> Yielded:
+    def yielded(self, reason: str | None) -> Yielded:
+        """`reason`: what outside kept it from going on; None when only its time is up."""
         checkpoints = self._checkpoints()
-        return Yielded(_encode(checkpoints), progressed=checkpoints != self._begun, reason=reason, pause_ms=pause_ms)
+        progressed = checkpoints != self._begun
+        pause_ms = 0 if reason is None or progressed else outage_pause_ms(self._shard)
+        return Yielded(_encode(checkpoints), progressed=progressed, reason=reason, pause_ms=pause_ms)
 
     def _is_time_up(self) -> bool:
         return self._around.clock() >= self._run.soft_stop_ms
@@ -96,9 +115,13 @@ class _Load:
             self._around.s3,
             self._job.bucket,
             DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count),
-            retry=backoff(self._around, self._run.hard_deadline_ms),
+            retry=backoff(self._around, self._run.give_up_ms),
         )
-        yield from reader.batches(self._begun[index].line)
+        try:
+            yield from reader.batches(self._begun[index].line)
+        except DataFileDamaged as error:  # one damaged file does not keep the others of its shard from the table
+            self._damage_by_index[index] = error.message
+            return
         self._read_to_end[index] = True
 
     def _take_result(self, index: int, batch: Batch, result: BatchResult) -> None:

@@ -134,7 +134,7 @@ class PhaseCount(msgspec.Struct, frozen=True):
 
     @property
     def remaining(self) -> int:
-        return self.total - self.ended
+        return max(0, self.total - self.ended)
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +231,7 @@ class FileCheckpoint(msgspec.Struct, frozen=True, array_like=True):
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
     """A SHARD row. `attempt` counts the claims granted so far; `fruitless` those in a row that moved nothing on.
+    `claimed_until_ms` is 0 unless a worker holds the shard, or died on it; `paused_until_ms`: not to be claimed before.
 
     `files` (kind load) and `checkpoint` are JSON texts: the ledger never looks inside.
     """
@@ -244,6 +245,7 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     fruitless: int = 0
     claimed_until_ms: int = 0
     claimed_slot: int | None = None
+    paused_until_ms: int = 0
     segments: int = 1
     files: str = "[]"
     checkpoint: str | None = None
@@ -267,7 +269,7 @@ class SlotState(StrEnum):
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """A SLOT row: the truth about one place to work. A message only wakes a worker for it: it counts only while
-    its `wake` is the row's."""
+    its `wake` is the row's. `shard`: the last one that was claimed from here, by the worker of `shard_wake`."""
 
     number: int
     state: SlotState
@@ -277,6 +279,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     busy_until_ms: int = 0
     shard: str | None = None
     shard_attempt: int = 0
+    shard_wake: int = 0
 
 
 @dataclass(frozen=True)

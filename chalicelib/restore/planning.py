@@ -1,10 +1,11 @@
 """PLANNING, one table per shard: the export's file list and the bucket's listing become shards.
 
 The listing is read, not a HEAD per file: it gives every object's size and current ETag in one request per thousand.
-Nothing is lost when it stops halfway: the same shards are written again by the next attempt.
+Nothing is lost when it stops halfway: the next attempt writes the shards again, and deletes those it has no more.
 """
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -18,23 +19,27 @@ from chalicelib.restore.records import shard_sk
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
 
 _NAMED_IN_A_NOTE = 5
+_ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _CHUNK_BYTES = 256 * 1024
 
 
 def plan_table(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
     try:
         entries = list(_entries(around, job, table))
-        planned, missing = _pin(entries, _listing(around, job, entries))
+        listing = _listing(around, job, entries)
+        planned, missing = _pin(entries, listing)
     except ExportInvalid as error:
         return Ended(notes=(blocker(f"{table.source}: {error.message}"),))
     except ClientError as error:
         if is_transient(error):
             raise
         return Ended(notes=(blocker(f"{table.source}: its file list cannot be read: {error_text(error)}"),))
-    notes = [*_missing_note(table, missing), *_count_note(table, entries)]
+    notes = [*_missing_note(table, missing), *_archived_note(table, planned, listing), *_count_note(table, entries)]
     shards = [_load_shard(table, number, files) for number, files in enumerate(gather(planned, job.max_workers))]
     clears = _clear_shards(around, job, table)
     around.records.put_shards(job, [*shards, *clears])
+    around.records.drop_shards_from(job.restore_id, Kind.LOAD, table.number, len(shards))
+    around.records.drop_shards_from(job.restore_id, Kind.CLEAR, table.number, len(clears))
     totals = {
         "checking_total": 1 + len(shards),
         "loading_total": len(shards),
@@ -51,25 +56,39 @@ def _entries(around: Surroundings, job: Job, table: Table) -> Iterator[FileEntry
     return read_file_list(chunks, key=table.manifest_files_key, md5=table.manifest_files_md5)
 
 
-def _listing(around: Surroundings, job: Job, entries: list[FileEntry]) -> dict[str, tuple[str, int]]:
-    """ETag and size of every object in the folders the data files are in."""
-    found: dict[str, tuple[str, int]] = {}
+class _Listed(NamedTuple):
+    """An object as the bucket lists it. `archive`: the storage class it cannot be read from right now, if any."""
+
+    etag: str
+    size_bytes: int
+    archive: str | None
+
+
+def _listing(around: Surroundings, job: Job, entries: list[FileEntry]) -> dict[str, _Listed]:
+    """Every object in the folders the data files are in."""
+    found: dict[str, _Listed] = {}
     pages = around.s3.get_paginator("list_objects_v2")
     for folder in sorted({entry.key.rsplit("/", 1)[0] for entry in entries}):
-        for page in pages.paginate(Bucket=job.bucket, Prefix=f"{folder}/"):
+        for page in pages.paginate(Bucket=job.bucket, Prefix=f"{folder}/", OptionalObjectAttributes=["RestoreStatus"]):
             for listed in page.get("Contents", []):
-                found[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
+                found[listed["Key"]] = _Listed(listed["ETag"].strip('"'), int(listed["Size"]), _archive(listed))
     return found
 
 
-def _pin(entries: list[FileEntry], listing: dict[str, tuple[str, int]]) -> tuple[list[PlannedFile], list[FileEntry]]:
+def _archive(listed: dict[str, Any]) -> str | None:
+    storage_class = str(listed.get("StorageClass", "STANDARD"))
+    is_thawed = "RestoreExpiryDate" in listed.get("RestoreStatus", {})
+    return storage_class if storage_class in _ARCHIVES and not is_thawed else None
+
+
+def _pin(entries: list[FileEntry], listing: dict[str, _Listed]) -> tuple[list[PlannedFile], list[FileEntry]]:
     planned = []
     missing = []
     for entry in entries:
         if entry.key not in listing:
             missing.append(entry)
             continue
-        etag, size_bytes = listing[entry.key]
+        etag, size_bytes, _ = listing[entry.key]
         planned.append(PlannedFile(entry.key, etag, size_bytes, entry.md5, entry.item_count, etag != entry.etag))
     return planned, missing
 
@@ -80,6 +99,16 @@ def _missing_note(table: Table, missing: list[FileEntry]) -> list[Note]:
     names = ", ".join(entry.key for entry in missing[:_NAMED_IN_A_NOTE])
     more = "" if len(missing) <= _NAMED_IN_A_NOTE else f" and {len(missing) - _NAMED_IN_A_NOTE} more"
     return [blocker(f"{table.source}: {len(missing)} data files are missing from the bucket: {names}{more}")]
+
+
+def _archived_note(table: Table, planned: list[PlannedFile], listing: dict[str, _Listed]) -> list[Note]:
+    """Such a file would be found unreadable only in LOADING, when the target is cleared already."""
+    archives = [archive for file in planned if (archive := listing[file.key].archive)]
+    if not archives:
+        return []
+    classes = ", ".join(sorted(set(archives)))
+    text = f"{len(archives)} data files are archived ({classes}) and cannot be read: restore the objects in S3 first"
+    return [blocker(f"{table.source}: {text}")]
 
 
 def _count_note(table: Table, entries: list[FileEntry]) -> list[Note]:

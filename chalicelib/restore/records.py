@@ -1,16 +1,19 @@
 """The restore side of the ledger: its rows, how they are read, and the moves of a restore as a whole.
 
 Rows of a restore, all under pk `RESTORE#{id}`: `JOB`, `TABLE#{number}`, `SHARD#{kind}#{table}#{number}`,
-`SLOT#{number}`, `NOTE#{table}#{shard}#{n}`; and `LOCK#{table}` / `LOCK` for the target tables. Claims on shards are
-in `claims`, slots in `slots`.
+`SLOT#{number}`, `NOTE#{table}#{shard}#{n}`, `FAILURE#{table}#{shard}`; and `LOCK#{table}` / `LOCK` for the target
+tables. Claims on shards are in `claims`, slots in `slots`.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 from boto3.dynamodb.conditions import Attr
 
+from chalicelib.errors import LedgerEntryCorrupt
 from chalicelib.ledger import (
     ConditionFailed,
     Delete,
@@ -29,11 +32,12 @@ from chalicelib.restore.model import (
     Kind,
     Note,
     Shard,
-    Stage,
     Status,
     Table,
     Task,
 )
+
+logger = logging.getLogger("tablevault")
 
 KIND = "RESTORE"
 _JOB_KEPT_S = 90 * 24 * 3600  # after its end
@@ -87,13 +91,24 @@ class RestoreRecords:
         keys = [Key(job_key(restore_id).pk, sk) for sk in sks]
         return [decode(row, Shard) for row in self.ledger.get_many(keys)]
 
-    def claimable(self, restore_id: str, task: Task, start_after: str | None, now_ms: int) -> Iterator[Shard]:
-        """Shards that stand at the stage the task takes and carry no live claim, from a position on."""
+    def claimable(
+        self, restore_id: str, task: Task, start_after: str | None, now_ms: int, *, paused_too: bool = False
+    ) -> Iterator[Shard]:
+        """Shards that stand at the stage the task takes and carry no live claim, from a position on.
+
+        A row that cannot be read is passed over and logged: it must not keep the others from being restored, nor a
+        restore from being cancelled.
+        """
         condition = Attr("stage").eq(task.takes.value) & Attr("claimed_until_ms").lte(now_ms)
+        if not paused_too:
+            condition &= Attr("paused_until_ms").not_exists() | Attr("paused_until_ms").lte(now_ms)
         prefix = f"SHARD#{task.kind.value}#"
         pk = job_key(restore_id).pk
         for row in self.ledger.query(pk, prefix, start_after=start_after, page_size=200, where=condition):
-            yield decode(row, Shard)
+            try:
+                yield decode(row, Shard)
+            except LedgerEntryCorrupt as error:
+                logger.error("shard cannot be read", extra={"restore_id": restore_id, "error": error.message})
 
     def has_live_claim(self, restore_id: str, now_ms: int) -> bool:
         condition = Attr("claimed_until_ms").gt(now_ms)
@@ -101,24 +116,13 @@ class RestoreRecords:
 
     def notes(self, restore_id: str, table_number: int) -> list[Note]:
         """The first notes of a table; how many there are stands in its TABLE row."""
-        found = []
-        for row in self.ledger.query(job_key(restore_id).pk, f"NOTE#{table_number:04d}#", page_size=_NOTES_SHOWN):
-            found.append(Note(str(row.get("level")), str(row.get("text"))))
-            if len(found) == _NOTES_SHOWN:
-                break
-        return found
+        rows = self.ledger.query(job_key(restore_id).pk, f"NOTE#{table_number:04d}#", page_size=_NOTES_SHOWN)
+        return [Note(str(row.get("level")), str(row.get("text"))) for row in islice(rows, _NOTES_SHOWN)]
 
     def failures(self, restore_id: str, table_number: int) -> list[str]:
-        """Why shards of a table failed, at most 100 of them."""
-        found: list[str] = []
-        for kind in Kind:
-            condition = Attr("stage").eq(Stage.FAILED.value)
-            prefix = f"SHARD#{kind.value}#{table_number:04d}#"
-            for row in self.ledger.query(job_key(restore_id).pk, prefix, where=condition):
-                found.append(str(row.get("reason")))
-                if len(found) == _NOTES_SHOWN:
-                    return found
-        return found
+        """Why shards of a table failed, at most 100 of them; not from the shards, which may be many thousands."""
+        rows = self.ledger.query(job_key(restore_id).pk, f"FAILURE#{table_number:04d}#", page_size=_NOTES_SHOWN)
+        return [str(row.get("text")) for row in islice(rows, _NOTES_SHOWN)]
 
     # --- accepting -------------------------------------------------------------------------------------------
 
@@ -140,6 +144,14 @@ class RestoreRecords:
         lapse = expiry(job.created_at_ms)
         self.ledger.put_all((Key(job.pk, shard.sk), _row(shard) | lapse) for shard in shards)
 
+    def drop_shards_from(self, restore_id: str, kind: Kind, table_number: int, first_number: int) -> None:
+        """Deletes a table's shards of a kind from a number on: what a planner that was cut off planned, and the one
+        that repeats it does not. Left there, they would be worked on and counted among the planned ones."""
+        pk = job_key(restore_id).pk
+        begin = shard_sk(kind, table_number, first_number - 1) if first_number else None
+        for row in self.ledger.query(pk, f"SHARD#{kind.value}#{table_number:04d}#", start_after=begin):
+            self.ledger.write(Delete(Key(pk, str(row["sk"]))))
+
     # --- locks -----------------------------------------------------------------------------------------------
 
     def take_lock(self, target: str, restore_id: str) -> str | None:
@@ -160,7 +172,11 @@ class RestoreRecords:
     # --- moving ----------------------------------------------------------------------------------------------
 
     def move(self, job: Job, to: Status, now_ms: int, **changes: Any) -> bool:
-        """From the status `job` was read with to another. False when somebody else moved it first."""
+        """From the status `job` was read with to another. False when somebody else moved it first.
+
+        An answer lost on its way makes the client send the write again, which then fails although it took effect: a
+        row that stands exactly as this call writes it was moved by it.
+        """
         if to not in ALLOWED_MOVES[job.status]:
             raise ValueError(f"restore {job.restore_id} may not move from {job.status} to {to}")
         update = Update(
@@ -170,8 +186,9 @@ class RestoreRecords:
         )
         try:
             self.ledger.write(update)
-        except ConditionFailed:
-            return False
+        except ConditionFailed as failed:
+            stands = failed.rows[0] or {}
+            return stands.get("status") == to.value and stands.get("moved_at_ms") == now_ms
         return True
 
     def close(self, job: Job, now_ms: int) -> None:

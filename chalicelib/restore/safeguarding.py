@@ -6,11 +6,15 @@ after the call, before its ARN was written down, is found again by that name.
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import error_text, is_transient
+from chalicelib.aws import error_code, error_text, is_transient
 from chalicelib.restore.model import Job, Shard, Table
-from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 
 _POLL_S = 1.0
+# What passes by itself: another backup of the table, or too many of the account's, are being made right now.
+_LATER = frozenset(
+    {"BackupInUseException", "TableInUseException", "LimitExceededException", "ContinuousBackupsUnavailableException"}
+)
 
 
 def take_safety_backup(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
@@ -28,6 +32,8 @@ def take_safety_backup(around: Surroundings, run: Invocation, job: Job, table: T
     except ClientError as error:
         if is_transient(error):
             raise
+        if error_code(error) in _LATER:
+            return Yielded(reason=error_text(error), pause_ms=outage_pause_ms(shard))
         return Ended(failure=f"{table.target}: no safety backup could be taken: {error_text(error)}")
 
 

@@ -68,7 +68,7 @@ class Slots:
         return decode(row, Slot) if row else None
 
     def wake_free(self, restore_id: str, wanted: int, *, hop: int, now_ms: int) -> int:
-        """Wakes free slots until `wanted` are at work; returns how many were woken. Past HOP_LIMIT, none."""
+        """Wakes those of the first `wanted` slots that are free; returns how many. Past HOP_LIMIT, none."""
         if hop > HOP_LIMIT:
             return 0
         slots = self.all(restore_id)
@@ -107,7 +107,7 @@ class Slots:
         return True
 
     def rest(self, message: SlotMessage) -> None:
-        """The worker found nothing more to do. It joins no thread after this: nothing of it is still running."""
+        """The worker found nothing more to do. Only when no thread of it runs any more."""
         self._leave(message, {"state": SlotState.IDLE.value, "busy_until_ms": 0})
 
     def pass_on(self, message: SlotMessage, *, now_ms: int) -> None:
@@ -132,11 +132,8 @@ class Slots:
 
     def _leave(self, message: SlotMessage, changes: dict[str, object]) -> bool:
         ours = Attr("wake").eq(message.wake) & Attr("state").eq(SlotState.BUSY.value)
-        update = Update(
-            slot_key(message.restore_id, message.slot), set=changes, remove=["shard", "shard_attempt"], condition=ours
-        )
         try:
-            self._ledger.write(update)
+            self._ledger.write(Update(slot_key(message.restore_id, message.slot), set=changes, condition=ours))
         except ConditionFailed:
             return False  # woken anew meanwhile: another worker's slot now
         return True

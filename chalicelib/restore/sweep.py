@@ -1,6 +1,6 @@
 """The restore side of `reconcile`: what no event and no worker carried on, it does.
 
-Nothing to do costs one query. Each restore is on its own: one whose rows cannot be read does not stop the others.
+Nothing to do costs one query. Each restore is on its own: one that cannot be carried on does not stop the others.
 """
 
 from chalicelib.errors import TablevaultError
@@ -19,8 +19,9 @@ class RestoreSweep:
         self._conductor = conductor
 
     def run(self) -> list[str]:
-        """The ids of the restores it looked at."""
+        """The ids of the restores it looked at. Raises what it did not expect, after all had their turn."""
         seen = []
+        unexpected: Exception | None = None
         for row in self._around.records.ledger.query_index(OPEN_INDEX, KIND):
             restore_id = str(row["pk"]).removeprefix("RESTORE#")
             seen.append(restore_id)
@@ -31,6 +32,11 @@ class RestoreSweep:
                     "restore cannot be carried on",
                     extra={"restore_id": restore_id, "code": error.code, "error": error.message},
                 )
+            except Exception as error:  # the others have their turn first, then it is raised
+                logger.error("restore cannot be carried on", exc_info=error, extra={"restore_id": restore_id})
+                unexpected = unexpected or error
+        if unexpected is not None:
+            raise unexpected
         return seen
 
     def _look_at(self, restore_id: str) -> None:

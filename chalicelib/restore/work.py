@@ -47,6 +47,12 @@ class Invocation:
     hard_deadline_ms: int
     save: Callable[[str], None]
 
+    @property
+    def give_up_ms(self) -> int:
+        """Until when requests are tried again: between the two, so that there is time left to write down how far
+        the work is. A worker that tries until its hard deadline is killed before it can."""
+        return (self.soft_stop_ms + self.hard_deadline_ms) // 2
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -69,6 +75,15 @@ class Yielded:
 
 Answer = Ended | Yielded
 Perform = Callable[[Surroundings, Invocation, Job, Table, Shard], Answer]
+
+
+# Together a quarter of an hour: FRUITLESS_LIMIT tries in a row must outlast an outage of minutes.
+_PAUSES_MS = (2_000, 15_000, 60_000, 240_000, 600_000)
+
+
+def outage_pause_ms(shard: Shard) -> int:
+    """How long to leave a shard alone that something outside kept from moving on."""
+    return _PAUSES_MS[min(max(shard.fruitless, 1), len(_PAUSES_MS)) - 1]
 
 
 def backoff(around: Surroundings, deadline_ms: int) -> Backoff:

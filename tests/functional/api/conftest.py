@@ -67,10 +67,10 @@ def api(app_module, world):
 
 @pytest.fixture
 def backed_up(world):
-    """The table `orders`, with 3 items, and a complete set of `orders` with 40."""
+    """The table `orders`, with 3 items, and a complete set of `orders` with 8."""
     world.create_table("orders")
     world.put("orders", items(3))
-    world.back_up({"orders": items(40)})
+    world.back_up({"orders": items(8)}, partitions=1)
 
 
 def items(count: int) -> list[dict[str, object]]:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -35,14 +37,12 @@ def test_health_needs_no_token_and_tells_nothing_else(api, token):
     assert (answer.status, answer.content_type, answer.body) == (200, "application/json", {"status": "ok"})
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_without_a_token_every_route_answers_401(api, method, path):
-    assert api.call(method, path, token=None).status == 401
+def test_without_a_token_every_route_answers_401(api):
+    assert [api.call(method, path, token=None).status for method, path in ROUTES] == [401] * len(ROUTES)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_a_wrong_token_or_a_malformed_header_answers_403_on_every_route(api):
+    for header in [
         "",
         "Bearer",
         "Bearer ",
@@ -56,10 +56,8 @@ def test_without_a_token_every_route_answers_401(api, method, path):
         f"Bearer {hashlib.sha256(OPERATOR.token.encode()).hexdigest()}",
         "Bearer " + "a" * 100_000,
         "Bearer \N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}\N{SNOWMAN}",
-    ],
-)
-def test_a_wrong_token_or_a_malformed_header_answers_403_on_every_route(api, header):
-    assert {api.call(method, path, token=header).status for method, path in ROUTES} == {403}
+    ]:
+        assert {api.call(method, path, token=header).status for method, path in ROUTES} == {403}
 
 
 def test_the_scheme_is_read_in_any_case(api):
@@ -128,6 +126,17 @@ def test_settings_that_cannot_be_read_let_nobody_in(api, monkeypatch):
     monkeypatch.delenv("BACKUP_BUCKET")
     assert api.call("GET", "/restores").status == 403
     assert "BACKUP_BUCKET" in api.logged()
+
+
+def test_the_authorizer_imports_nothing_that_only_routes_and_workers_need(app_module):
+    """It runs on its own with every cold start of the API; boto3 alone is most of its start."""
+    handler = next(each.handler_string for each in app_module.app.builtin_auth_handlers)
+    module = handler.removesuffix(".authorize")
+    code = f"import sys, {module}; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = ("app", "aws_lambda_powertools", "msgspec", "chalicelib.backup", "chalicelib.restore", "chalicelib.ledger")
+    assert module in loaded
+    assert not set(heavy) & set(loaded)
 
 
 def test_the_policy_covers_every_route_so_that_api_gateway_may_cache_it(api):

@@ -27,7 +27,7 @@ def test_a_set_by_hand_is_accepted_and_can_be_looked_at(api, body):
     assert accepted.body["links"] == {"self": f"/backups/{backup_date}"}
     shown = api.call("GET", f"/backups/{backup_date}", token=READER)
     assert shown.status == 200
-    assert (shown.body["by_hand"], shown.body["status"]) == (True, "IN_PROGRESS")
+    assert (shown.body["by_hand"], shown.body["status"]) == (True, "OPEN")
     assert [(table["table_name"], table["status"]) for table in shown.body["tables"]] == [("orders", "IN_PROGRESS")]
     listed = api.call("GET", "/backups", token=READER)
     assert [each["backup_date"] for each in listed.body["backups"]] == [backup_date]
@@ -45,13 +45,13 @@ def test_a_table_that_cannot_be_exported_is_named_with_its_reason(api):
 def test_a_finished_set_is_shown_as_its_manifest_has_it(api):
     shown = api.call("GET", f"/backups/{DATE}", token=READER)
     assert (shown.status, shown.content_type) == (200, "application/json")
-    assert (shown.body["status"], shown.body["total_items_exported"]) == ("COMPLETE", 40)
+    assert (shown.body["status"], shown.body["total_items_exported"]) == ("COMPLETE", 8)
     assert [table["table_name"] for table in shown.body["tables"]] == ["orders"]
 
 
 @pytest.mark.usefixtures("orders")
 def test_paging_walks_through_all_sets_without_gaps_or_repeats(api):
-    expected = []
+    expected: list[str] = []
     for _ in range(5):
         api.world.clock.sleep(1)
         expected.insert(0, api.call("POST", "/backups").body["backup_date"])
@@ -60,24 +60,12 @@ def test_paging_walks_through_all_sets_without_gaps_or_repeats(api):
 
 
 @pytest.mark.usefixtures("backed_up")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "2020-01-01",
-        "latest",
-        "2026-11-21T10:15:00Z",
-        "2026-11-21%0A",
-        "\N{ARABIC-INDIC DIGIT TWO}026-11-21",
-        "..%2F2026-11-21",
-        "%00",
-        "%FF",
-        "x" * 1000,
-    ],
-)
-def test_a_set_that_does_not_exist_is_404_and_what_exists_is_named(api, name):
-    document = assert_problem(api.call("GET", f"/backups/{name}"), 404, "backup_not_found")
-    assert DATE in document["detail"]
-    assert len(document["detail"]) < 500
+def test_a_set_that_does_not_exist_is_404_and_what_exists_is_named(api):
+    written = ["2020-01-01", "latest", "2026-11-21T10:15:00Z", "2026-11-21%0A", "..%2F2026-11-21", "%00", "%FF"]
+    for name in [*written, "\N{ARABIC-INDIC DIGIT TWO}026-11-21", "x" * 1000]:
+        document = assert_problem(api.call("GET", f"/backups/{name}"), 404, "backup_not_found")
+        assert DATE in document["detail"]
+        assert len(document["detail"]) < 500
 
 
 def test_a_set_is_found_percent_encoded_too(api):
@@ -93,9 +81,12 @@ def test_all_faults_of_a_backup_request_are_named_at_once(api):
     assert api.call("GET", "/backups").body["backups"] == []
 
 
-@pytest.mark.parametrize("tables", [[], "orders", None, {}, ["orders", "orders"], ["users"], ["t"] * 501, [["orders"]]])
-def test_a_list_of_tables_that_makes_no_sense_is_refused(api, tables):
-    assert all(path.startswith("$.tables") for path in faults(api.call("POST", "/backups", {"tables": tables})))
+def test_a_list_of_tables_that_makes_no_sense_is_refused(api):
+    lists: list[object] = [[], "orders", None, {}, ["orders", "orders"], ["users"], ["t"] * 501, [["orders"]]]
+    for tables in lists:
+        found = faults(api.call("POST", "/backups", {"tables": tables}))
+        assert {path.split("[")[0] for path in found} == {"$.tables"}
+    assert "at most 500" in faults(api.call("POST", "/backups", {"tables": ["t"] * 501}))["$.tables"]
 
 
 def test_a_table_that_is_not_configured_is_refused_and_the_configured_ones_are_named(api):

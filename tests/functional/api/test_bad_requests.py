@@ -35,7 +35,6 @@ def test_two_sources_on_one_target_are_refused(api):
     assert "orders and users" in faults(api.call("POST", "/restores", body))["$.target_tables"]
 
 
-@pytest.mark.parametrize("path", POSTS)
 @pytest.mark.parametrize(
     "body",
     [
@@ -59,10 +58,11 @@ def test_two_sources_on_one_target_are_refused(api):
         b"[" * DEEP + b"]" * DEEP,
         b'{"a":' * DEEP + b"1" + b"}" * DEEP,
     ],
-    ids=range(19),
+    ids=lambda body: repr(body[:30]),
 )
-def test_a_body_that_is_not_json_in_utf8_is_400(api, path, body):
-    assert_problem(api.call("POST", path, body), 400, "malformed_request")
+def test_a_body_that_is_not_json_in_utf8_is_400(api, body):
+    for path in POSTS:
+        assert_problem(api.call("POST", path, body), 400, "malformed_request")
 
 
 def test_where_json_ends_being_json_is_said(api):
@@ -75,9 +75,9 @@ def test_a_name_given_twice_is_400_as_nobody_knows_which_was_meant(api, body):
 
 
 @pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize("body", [b"null", b"[]", b"[{}]", b'"text"', b"1", b"true", b"1.5"])
-def test_json_that_is_no_object_is_422(api, path, body):
-    assert faults(api.call("POST", path, body)) == {"$": "must be a JSON object"}
+def test_json_that_is_no_object_is_422(api, path):
+    for body in (b"null", b"[]", b"[{}]", b'"text"', b"1", b"true", b"1.5"):
+        assert faults(api.call("POST", path, body)) == {"$": "must be a JSON object"}
 
 
 @pytest.mark.parametrize("path", POSTS)
@@ -111,7 +111,6 @@ def test_keys_that_are_no_names_are_answered_in_valid_json(api):
     assert len(faults(api.call("POST", "/restores", body))) == len(body)
 
 
-@pytest.mark.parametrize("path", ["/restores", "/backups"])
 @pytest.mark.parametrize(
     ("query", "paths"),
     [
@@ -134,8 +133,9 @@ def test_keys_that_are_no_names_are_answered_in_valid_json(api):
         ("%F0%9F%92%A9=1", {"?\N{PILE OF POO}"}),
     ],
 )
-def test_a_query_string_that_makes_no_sense_is_422(api, path, query, paths):
-    assert set(faults(api.call("GET", f"{path}?{query}"))) == paths
+def test_a_query_string_that_makes_no_sense_is_422(api, query, paths):
+    for path in ("/restores", "/backups"):
+        assert set(faults(api.call("GET", f"{path}?{query}"))) == paths
 
 
 @pytest.mark.parametrize(
@@ -154,10 +154,9 @@ def test_fields_in_the_query_string_are_refused_not_ignored(api, method, path):
     ("method", "path", "allowed"),
     [
         ("DELETE", "/restores", {"GET", "POST"}),
-        ("PUT", "/backups", {"GET", "POST"}),
+        ("HEAD", "/backups", {"GET", "POST"}),
         ("GET", POSTS[-1], {"POST"}),
-        ("POST", "/health", {"GET"}),
-        ("HEAD", "/restores", {"GET", "POST"}),
+        ("PUT", "/health", {"GET"}),
     ],
 )
 def test_a_method_the_route_has_not_is_405_and_the_ones_it_has_are_named(api, method, path, allowed):
@@ -167,24 +166,24 @@ def test_a_method_the_route_has_not_is_405_and_the_ones_it_has_are_named(api, me
     assert all(name in document["detail"] for name in {method, *allowed})
 
 
-@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", "application/xml", ""])
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", ""])
 def test_a_body_of_another_media_type_is_415_and_the_right_one_is_named(api, content_type):
-    """What `curl -d` sends unless it is told."""
+    """The first is what `curl -d` sends unless it is told."""
     answer = api.call("POST", "/restores", {}, headers={"Content-Type": content_type})
     assert "Content-Type: application/json" in assert_problem(answer, 415, "unsupported_media_type")["detail"]
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "Application/JSON"])
-def test_json_is_taken_however_it_is_announced(api, content_type):
-    answer = api.call("POST", "/restores", {"max_workers": 0}, headers={"Content-Type": content_type})
-    assert set(faults(answer)) == {"$.max_workers"}
+def test_json_is_taken_however_it_is_announced(api):
+    for content_type in ("application/json", "application/json; charset=utf-8", "Application/JSON"):
+        answer = api.call("POST", "/restores", {"max_workers": 0}, headers={"Content-Type": content_type})
+        assert set(faults(answer)) == {"$.max_workers"}
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/restores/a/b/c", "/", "//restores", "/RESTORES"])
-def test_an_unknown_path_is_the_gateways_403(api, path):
-    """API Gateway's own answer, with or without a token; Chalice cannot change it."""
-    answer = api.call("GET", path, token=None)
-    assert (answer.status, answer.body) == (403, {"message": "Missing Authentication Token"})
+def test_an_unknown_path_is_the_gateways_403(api):
+    """API Gateway's own answer; Chalice cannot change it."""
+    for path in ("/nothing", "/restores/a/b/c", "/", "/x/restores", "/RESTORES"):
+        answer = api.call("GET", path, token=None)
+        assert (answer.status, answer.body) == (403, {"message": "Missing Authentication Token"})
 
 
 # --- failures of our own ---------------------------------------------------------------------------------------

@@ -1,58 +1,18 @@
-"""Recording exports and finishing sets: whatever order, number and timing of events, the same manifest comes out."""
+"""Recording exports: whatever the order, number and timing of events, what is recorded is the same."""
 
-import json
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
 
 from chalicelib import entry
 from chalicelib.backup.catalog import export_key
-from chalicelib.backup.manifest import Manifest, decode_manifest, encode_manifest
-from chalicelib.backup.rows import ExportRow
-from chalicelib.errors import ExportNotReadable, LedgerEntryCorrupt, ManifestInvalid
-from chalicelib.ledger import decode
+from chalicelib.errors import ExportNotReadable, LedgerEntryCorrupt
 from tests.fake_exports import refusal
-from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, MINUTE_MS, PREFIX
+from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, MINUTE_MS, PREFIX, started
 
 MANIFEST_KEY = f"{PREFIX}/{DATE}/manifest.json"
-
-
-def started(world) -> dict[str, str]:
-    """A set whose exports have all completed, and nobody told us; the summaries' keys by table."""
-    world.service.start_scheduled()
-    return {
-        export.request["TableArn"].rsplit("/", 1)[-1]: world.dynamodb.complete(export)
-        for export in world.dynamodb.running()
-    }
-
-
-def put_manifest(world, manifest: Manifest) -> None:
-    world.s3.put_object(Bucket=BUCKET, Key=MANIFEST_KEY, Body=encode_manifest(manifest))
-
-
-def test_the_last_export_writes_the_manifest_with_every_fact(world):
-    keys = started(world)
-    assert world.send(keys["orders"]) == "recorded"
-    assert MANIFEST_KEY not in world.list_keys()
-    world.clock.advance(MINUTE_MS)
-    assert world.send(keys["catalog"]) == "recorded"
-    manifest = world.manifest()
-    assert (manifest.status, manifest.revision, manifest.total_items_exported) == ("COMPLETE", 1, 4)
-    assert (manifest.total_tables_processed, manifest.successful_exports, manifest.failed_exports) == (2, 2, 0)
-    assert manifest.started_at == "2026-11-21T01:00:20.000Z"
-    assert manifest.completed_at == "2026-11-21T01:01:20.000Z"
-    orders = manifest.tables[0]
-    (export,) = world.dynamodb.of_table("orders")
-    sizes = {each["Key"]: each["Size"] for each in world.s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
-    assert orders.export_arn == export.arn
-    assert orders.manifest_summary_key == keys["orders"]
-    assert orders.definition_key == f"{PREFIX}/{DATE}/orders/table.json"
-    folder = keys["orders"].replace("manifest-summary.json", "data/")
-    assert orders.size_bytes == sum(size for key, size in sizes.items() if key.startswith(folder))
-    assert (orders.item_count, orders.data_files) == (2, 2)
-    assert orders.export_time == "2026-11-21T01:00:20.000Z"
-    assert world.set_row()["status"] == "COMPLETE"
-    assert not world.is_open()
 
 
 def test_an_event_that_comes_twice_changes_nothing(world):
@@ -91,20 +51,17 @@ def test_events_that_are_not_ours_are_ignored_and_say_so(world):
 def test_an_events_encoded_key_is_understood(world):
     """AWS, moto and others encode keys differently; the entry point decodes once."""
     keys = started(world)
-
-    class Services:
-        backups = world.service
-
     encoded = [encode(keys["orders"]) for encode in (quote_plus, lambda key: quote_plus(key, safe="/"), str)]
     event = {"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}} for key in encoded]}
     assert "%2F" in encoded[0]
-    results = [each["result"] for each in entry.record_export(Services, event)]
+    services: Any = SimpleNamespace(backups=world.service)
+    results = [each["result"] for each in entry.record_export(services, event)]
     assert results == ["recorded", "already_recorded", "already_recorded"]
 
 
 def test_an_event_before_the_export_is_written_down_is_recorded(world):
     # The export starts and completes while the starter still waits for the ledger.
-    keys = []
+    keys: list[str] = []
 
     def before(name, request):
         if name == "update_item" and "EXPORT#orders" in str(request) and not keys:
@@ -127,8 +84,16 @@ def test_an_event_before_its_ledger_row_exists_is_recorded(world):
     assert world.statuses() == {"orders": "COMPLETED", "catalog": "IN_PROGRESS"}
 
 
+def test_a_stranger_in_its_folder_says_nothing_about_an_export_that_is_not_started_yet(world):
+    throttled = refusal("ThrottlingException", "ExportTableToPointInTime")
+    world.refuse("export_table_to_point_in_time", throttled, when=lambda request: "/orders" in str(request))
+    world.service.start_scheduled()
+    assert world.send(summary_key(DATE, "orders")) == "unknown_export"
+    assert world.statuses()["orders"] == "PENDING"
+
+
 def test_an_event_before_its_set_exists_is_left_to_reconcile(world):
-    keys = []
+    keys: list[str] = []
 
     def before(name, request):
         if name == "put_item" and not keys:
@@ -217,23 +182,6 @@ def test_an_export_made_by_hand_in_the_place_of_a_failed_one_is_adopted(world):
     assert (manifest.status, manifest.revision, manifest.tables[0].export_arn) == ("COMPLETE", 2, arn)
 
 
-def test_an_overdue_export_that_completes_replaces_the_partial_manifest(world):
-    world.service.start_scheduled()
-    (late,) = world.dynamodb.of_table("orders")
-    world.send(world.dynamodb.complete(*world.dynamodb.of_table("catalog")))
-    world.clock.advance(25 * HOUR_MS)
-    world.service.reconcile()
-    partial = world.manifest()
-    assert (partial.status, partial.revision, partial.tables[0].failure_code) == ("PARTIAL", 1, "Overdue")
-    assert not world.is_open()
-    world.clock.advance(HOUR_MS)
-    assert world.send(world.dynamodb.complete(late)) == "recorded"
-    complete = world.manifest()
-    assert (complete.status, complete.revision) == ("COMPLETE", 2)
-    assert complete.tables[1] == partial.tables[1]
-    assert (world.set_row()["status"], world.is_open()) == ("COMPLETE", False)
-
-
 def test_the_event_of_a_late_export_that_still_runs_comes_again(world):
     world.service.start_scheduled()
     world.clock.advance(25 * HOUR_MS)
@@ -243,134 +191,27 @@ def test_the_event_of_a_late_export_that_still_runs_comes_again(world):
         world.send(world.dynamodb.write(late))
 
 
-def test_two_last_exports_at_once_are_both_harmless(world):
-    keys = started(world)
-    other = []
+@pytest.mark.parametrize(("hours", "call", "revision"), [(0, "update_item", 1), (25, "transact_write_items", 2)])
+def test_an_event_that_two_runs_record_at_once_counts_once(world, hours, call, revision):
+    world.service.start_scheduled()
+    world.clock.advance(hours * HOUR_MS)
+    if hours:
+        world.service.reconcile()
+    keys = world.dynamodb.complete_all()
+    rows: list[Any] = []
 
     def before(name, request):
-        # While the first run is about to write the manifest, the second one does all of it.
-        if name == "put_object" and not other:
-            other.append(None)
-            other[0] = world.send(keys["orders"])
-
-    world.send(keys["orders"])
-    world.before = before
-    assert world.send(keys["catalog"]) == "recorded"
-    assert other == ["already_recorded"]
-    assert (world.manifest().status, world.manifest().revision) == ("COMPLETE", 1)
-    assert not world.is_open()
-
-
-def test_a_slow_run_cannot_put_an_older_state_over_a_newer_manifest(world):
-    """The slow run has read that `orders` is overdue; before it writes, the export completes after all."""
-    world.service.start_scheduled()
-    (late,) = world.dynamodb.of_table("orders")
-    world.send(world.dynamodb.complete(*world.dynamodb.of_table("catalog")))
-    world.clock.advance(25 * HOUR_MS)
-    done = []
-
-    def before(name, request):
-        if name == "put_object" and not done:
-            done.append(True)
-            assert world.send(world.dynamodb.complete(late)) == "recorded"
+        # The second run records it while the first one is about to; a minute later it would be another time.
+        if name == call and "COMPLETED" in str(request) and not rows:
+            rows.append(None)
+            assert world.send(keys[0]) == "recorded"
+            rows[0] = world.export_row("orders")
+            world.clock.advance(MINUTE_MS)
 
     world.before = before
-    world.service.reconcile()
-    assert done
-    manifest = world.manifest()
-    assert (manifest.status, manifest.revision) == ("COMPLETE", 2)
-    assert (world.set_row()["status"], world.set_row()["revision"], world.is_open()) == ("COMPLETE", 2, False)
-
-
-def test_a_set_is_not_closed_over_an_export_that_completed_meanwhile(world):
-    """The same, but the export completes between the manifest and the SET row, and its own run dies right there."""
-    world.service.start_scheduled()
-    (late,) = world.dynamodb.of_table("orders")
-    world.send(world.dynamodb.complete(*world.dynamodb.of_table("catalog")))
-    world.clock.advance(25 * HOUR_MS)
-    done = []
-
-    def after(name, request):
-        if name == "put_object" and not done:
-            done.append(True)
-            key = world.dynamodb.complete(late)
-            world.before = lambda name, request: dies(name)
-            with pytest.raises(RuntimeError):
-                world.send(key)
-            world.before = lambda name, request: None
-
-    def dies(name):
-        if name == "query":
-            raise RuntimeError("the run that recorded it ended here")
-
-    world.after = after
-    world.service.reconcile()
-    assert done
-    assert (world.manifest().status, world.manifest().revision) == ("COMPLETE", 2)
-    assert not world.is_open()
-
-
-def test_a_torn_read_is_read_again(world):
-    """DynamoDB answers a query row by row: the EXPORT row from before a late completion, the SET row from after it."""
-    world.service.start_scheduled()
-    (late,) = world.dynamodb.of_table("orders")
-    world.send(world.dynamodb.complete(*world.dynamodb.of_table("catalog")))
-    world.clock.advance(25 * HOUR_MS)
-    world.service.reconcile()
-    old = world.export_row("orders")
-    key = world.dynamodb.complete(late)
-    records = []
-    real = world.service._catalog.record
-
-    def torn_once(backup_date):
-        record = real(backup_date)
-        if not records:
-            records.append(record)
-            record.exports["orders"] = decode(old, ExportRow)
-            assert record.is_torn
-        return record
-
-    world.service._closer._catalog.record = torn_once
-    assert world.send(key) == "recorded"
-    assert (world.manifest().status, world.manifest().revision) == ("COMPLETE", 2)
-    assert not world.is_open()
-
-
-def test_a_set_made_again_after_the_ledger_was_lost_takes_no_table_away(world):
-    world.finished_set()
-    first = world.manifest()
-    for row in list(world.ledger.query(f"BACKUP#{DATE}")):
-        world.dynamodb.delete_item(
-            TableName=world.ledger.table_name, Key={"pk": {"S": row["pk"]}, "sk": {"S": row["sk"]}}
-        )
-    world.clock.advance(9 * HOUR_MS)
-    world.enable_recovery("orders", enabled=False)
-    world.service.start_scheduled()
-    for key in world.dynamodb.complete_all():
-        world.send(key)
-    assert world.manifest() == first
-    assert world.set_row()["status"] == "COMPLETE"
-    assert not world.is_open()
-
-
-def test_something_else_in_the_manifests_place_is_not_overwritten(world):
-    keys = started(world)
-    world.s3.put_object(Bucket=BUCKET, Key=MANIFEST_KEY, Body=json.dumps({"schema_version": 99}).encode())
-    world.send(keys["orders"])
-    with pytest.raises(ManifestInvalid, match="newer tablevault"):
-        world.send(keys["catalog"])
-    assert world.reconcile_a_minute_later() == [DATE]
-    assert world.is_open()
-    world.s3.delete_object(Bucket=BUCKET, Key=MANIFEST_KEY)
-    world.service.reconcile()
-    assert world.manifest().status == "COMPLETE"
-
-
-def test_the_manifest_that_is_written_is_one_that_can_be_read(world):
-    world.finished_set()
-    content = world.s3.get_object(Bucket=BUCKET, Key=MANIFEST_KEY)["Body"].read()
-    manifest = decode_manifest(content, key=MANIFEST_KEY, exports_prefix=PREFIX, backup_date=DATE)
-    assert encode_manifest(manifest) == content
+    assert world.send(keys[0]) == "already_recorded"
+    assert world.export_row("orders") == rows[0]
+    assert world.set_row()["revision"] == revision
 
 
 def test_a_corrupt_ledger_row_is_an_error_and_changes_nothing(world):

@@ -1,6 +1,7 @@
 """Starting sets: every table's export is its own, nothing starts twice, and what cannot start yet starts later."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -8,7 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib.backup.definition import decode_definition
 from chalicelib.errors import Conflict, InvalidRequest
 from tests.fake_exports import refusal
-from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, PREFIX, TABLES, World
+from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, PREFIX, TABLES, Stopped, World
 
 
 def of(table_name: str):
@@ -94,7 +95,7 @@ def test_the_next_day_is_another_set(world):
 
 
 def test_two_runs_at_once_start_every_table_once(world):
-    other = []
+    other: list[Any] = []
 
     def before(name, request):
         # The second run overtakes the first one between its plan and its SET row.
@@ -105,6 +106,25 @@ def test_two_runs_at_once_start_every_table_once(world):
     world.before = before
     assert world.service.start_scheduled()["tables"] == other[0]["tables"]
     assert len(world.dynamodb.exports) == len(TABLES)
+
+
+def test_the_plan_that_was_written_first_counts_also_when_its_run_ended_right_there(world):
+    other: list[bool] = []
+
+    def before(name, request):
+        if name == "put_item" and not other:
+            other.append(True)
+            world.enable_recovery("orders", enabled=False)
+            world.stop_after(1)
+            with pytest.raises(Stopped):
+                world.new_process().start_scheduled()
+            world.mend()
+            world.enable_recovery("orders")
+
+    world.before = before
+    world.service.start_scheduled()
+    assert other
+    assert world.statuses() == {"orders": "FAILED", "catalog": "IN_PROGRESS"}
 
 
 @pytest.mark.parametrize("kind", ["missing", "no recovery", "denied", "refused"])

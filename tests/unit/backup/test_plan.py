@@ -1,6 +1,7 @@
 """The plan of a set and its client tokens: a function of its inputs, with every table in it."""
 
 import dataclasses
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.backup.capture import CapturedTable
 from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition
 from chalicelib.backup.failures import failure_of, may_pass
-from chalicelib.backup.plan import Failure, Unknown, client_token, plan_set
+from chalicelib.backup.plan import Failure, Found, Unknown, client_token, plan_set
 from chalicelib.backup.starter import started_at_ms
 from chalicelib.backup.timing import RecoveryWindow
 from chalicelib.settings import AsOf, read_settings
@@ -32,7 +33,7 @@ def captured(name: str, *, recovery: bool = True) -> CapturedTable:
 
 
 def plan(settings=SETTINGS, date="2026-11-21", *, by_hand=False):
-    found = {
+    found: dict[str, Found] = {
         "orders": captured("orders"),
         "off": captured("off", recovery=False),
         "gone": Failure("Gone", "is gone"),
@@ -87,8 +88,8 @@ def test_a_token_is_the_same_for_the_same_export_and_no_other():
 
 
 def error(code: str, status: int = 400) -> ClientError:
-    response = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(response, "TheCall")  # type: ignore[arg-type]
+    response: Any = {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "TheCall")
 
 
 @pytest.mark.parametrize(

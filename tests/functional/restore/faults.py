@@ -1,0 +1,31 @@
+"""Faults for restores in the small world: what a test raises at a call, and what it asks about the restore then."""
+
+from botocore.exceptions import ClientError
+
+from tests.functional.restore.world import numbered
+
+
+class Killed(BaseException):
+    """Nothing in the code under test may catch it, as nothing catches a killed process."""
+
+
+def quiet(name, request):
+    """No fault."""
+
+
+def prepared(world, count: int = 60, **backup):
+    world.create_table("orders")
+    return world.back_up({"orders": numbered(count)}, **backup)["orders"]
+
+
+def client_error(code: str, operation: str, status: int = 400) -> ClientError:
+    error = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(error, operation)
+
+
+def is_to_target(name, request) -> bool:
+    return name == "batch_write_item" and "orders" in request["RequestItems"]
+
+
+def status_of(world, restore_id):
+    return world.services.records.job(restore_id).status

@@ -1,0 +1,135 @@
+"""Settings: defaults, every fault of every variable at once, and nothing promised that is not kept."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.errors import SettingsInvalid
+from chalicelib.settings import AsOf, Settings, read_settings
+
+REQUIRED = {"BACKUP_BUCKET": "backups", "ENVIRONMENT": "tests", "DYNAMODB_TABLES": '["orders", "catalog"]'}
+
+
+def read(**environ: str) -> Settings:
+    return read_settings({**REQUIRED, **environ})
+
+
+def faults(**environ: str) -> dict[str, str]:
+    with pytest.raises(SettingsInvalid) as raised:
+        read(**environ)
+    return {fault.path: fault.message for fault in raised.value.faults}
+
+
+def test_what_is_not_set_has_its_documented_default():
+    assert read() == Settings(
+        backup_bucket="backups",
+        environment="tests",
+        dynamodb_tables=("orders", "catalog"),
+        s3_exports_prefix="native-exports",
+        ledger_table="tablevault-ledger",
+        restore_queue="tablevault-restore",
+        restore_dead_letter_queue="tablevault-restore-dead-letter",
+        backup_schedule="cron(0 1 * * ? *)",
+        as_of=AsOf(None, None, "UTC"),
+        s3_sse_kms_key_id=None,
+        backup_bucket_owner=None,
+        restore_max_concurrency=20,
+        api_tokens_parameter="/tablevault/api-tokens",
+    )
+
+
+def test_blanks_around_values_do_not_count_and_empty_is_not_set():
+    found = read(BACKUP_BUCKET=" backups ", S3_EXPORTS_PREFIX="  ", RESTORE_MAX_CONCURRENCY="")
+    assert (found.backup_bucket, found.s3_exports_prefix, found.restore_max_concurrency) == (
+        "backups",
+        "native-exports",
+        20,
+    )
+
+
+def test_every_fault_of_every_variable_is_named_at_once():
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings({"RESTORE_MAX_CONCURRENCY": "1", "BACKUP_HOUR": "24", "BACKUP_TIMEZONE": "Mars/Base"})
+    named = {fault.path for fault in raised.value.faults}
+    assert named == {
+        "BACKUP_BUCKET",
+        "ENVIRONMENT",
+        "DYNAMODB_TABLES",
+        "RESTORE_MAX_CONCURRENCY",
+        "BACKUP_HOUR",
+        "BACKUP_TIMEZONE",
+    }
+    assert all(name in raised.value.message for name in named)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BACKUP_BUCKET", "Not_A_Bucket", "name of an S3 bucket"),
+        ("S3_EXPORTS_PREFIX", "/exports", "without a slash"),
+        ("S3_EXPORTS_PREFIX", "exports/", "without a slash"),
+        ("S3_EXPORTS_PREFIX", "a//b", "without a slash"),
+        ("S3_EXPORTS_PREFIX", "with space", "safe characters"),
+        ("LEDGER_TABLE", "x", "DynamoDB table"),
+        ("RESTORE_QUEUE", "https://sqs/queue", "no URL"),
+        ("RESTORE_DEAD_LETTER_QUEUE", "queue.fifo", "standard queue"),
+        ("BACKUP_SCHEDULE", "0 1 * * ?", "cron(...)"),
+        ("BACKUP_BUCKET_OWNER", "123", "12 digits"),
+        ("RESTORE_MAX_CONCURRENCY", "1", "from 2 to 1000"),
+        ("RESTORE_MAX_CONCURRENCY", "1001", "from 2 to 1000"),
+        ("RESTORE_MAX_CONCURRENCY", "ten", "from 2 to 1000"),
+        ("RESTORE_MAX_CONCURRENCY", "٢٠", "from 2 to 1000"),
+        ("BACKUP_DAY", "32", "from 1 to 31"),
+        ("BACKUP_DAY", "-1", "from 1 to 31"),
+        ("BACKUP_DAY", "MONDAY", "from 1 to 31"),
+        ("BACKUP_HOUR", "24", "from 0 to 23"),
+        ("BACKUP_MINUTE", "60", "from 0 to 59"),
+        ("BACKUP_SECOND", "now", "from 0 to 59"),
+        ("BACKUP_TIMEZONE", "Mars/Base", "IANA time zone"),
+        ("EXPORT_FORMAT", "ION", "DYNAMODB_JSON"),
+        ("EXPORT_STRATEGY", "weekly-full", "full"),
+        ("RETENTION_DAYS", "30", "unset it"),
+        ("SSM_PARAMETER_PATH", "/x", "unset it"),
+        ("DYNAMODB_TABLES", "orders", "JSON array"),
+        ("DYNAMODB_TABLES", "{}", "JSON array"),
+        ("DYNAMODB_TABLES", "[]", "JSON array"),
+        ("DYNAMODB_TABLES", "[1]", "JSON array"),
+        ("DYNAMODB_TABLES", '["app_*"]', "no patterns"),
+        ("DYNAMODB_TABLES", '["a/../b"]', "table names"),
+        ("DYNAMODB_TABLES", '["orders", "orders"]', "twice: orders"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(name, value, said):
+    found = faults(**{name: value})
+    assert list(found) == [name]
+    assert said in found[name]
+
+
+@pytest.mark.parametrize(
+    ("environ", "as_of"),
+    [
+        ({}, AsOf()),
+        ({"BACKUP_DAY": "0"}, AsOf()),
+        ({"BACKUP_DAY": "everyday"}, AsOf()),
+        ({"BACKUP_DAY": "EVERYDAY", "BACKUP_HOUR": "1"}, AsOf(None, 3600)),
+        ({"BACKUP_DAY": "31"}, AsOf(31)),
+        ({"BACKUP_HOUR": "0"}, AsOf(None, 0)),
+        ({"BACKUP_HOUR": "1", "BACKUP_MINUTE": "02", "BACKUP_SECOND": "3"}, AsOf(None, 3723)),
+        ({"BACKUP_SECOND": "59", "BACKUP_TIMEZONE": "Europe/Berlin"}, AsOf(None, 59, "Europe/Berlin")),
+    ],
+)
+def test_the_as_of_moment(environ, as_of):
+    assert read(**environ).as_of == as_of
+
+
+NAMES = ["BACKUP_BUCKET", "DYNAMODB_TABLES", "BACKUP_DAY", "BACKUP_HOUR", "BACKUP_TIMEZONE", "S3_EXPORTS_PREFIX"]
+
+
+@given(st.sampled_from(NAMES), st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x00"), max_size=30))
+def test_any_value_is_taken_or_named_and_never_another_error(name, value):
+    message = ""
+    try:
+        read(**{name: value})
+    except SettingsInvalid as error:
+        message = error.message
+    assert not message or name in message
