@@ -22,7 +22,7 @@ local: $(STAMP) ## serve the HTTP API with chalice local against a running sandb
 	@$(BIN)/chalice local --stage local --port $${LOCAL_PORT:-8000}
 
 test: lint types ## install, lint, type-check and run every test; CI calls exactly this
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ Finished work carries `expires_at_s`, the table's TTL attribute.
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,7 +23,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBu
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import Client, error_code
+from chalicelib.aws import THROTTLED, Client, error_code
 from chalicelib.errors import LedgerEntryCorrupt, Unavailable
 
 Row = dict[str, Any]
@@ -203,14 +204,18 @@ class Ledger:
         request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if operation == "Update":
             request["ReturnValues"] = "ALL_NEW"
-        try:
-            answer = getattr(self._dynamodb, call)(**request)
-        except ClientError as error:
-            if error_code(error) != "ConditionalCheckFailedException":
-                raise
-            old = error.response.get("Item")
-            raise ConditionFailed([True], [_plain_row(old) if old else None]) from error
-        return _plain_row(answer["Attributes"]) if operation == "Update" else {}
+        for attempt in range(_TRANSACTION_TRIES):
+            try:
+                answer = getattr(self._dynamodb, call)(**request)
+                return _plain_row(answer["Attributes"]) if operation == "Update" else {}
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    old = error.response.get("Item")
+                    raise ConditionFailed([True], [_plain_row(old) if old else None]) from error
+                if error_code(error) != "TransactionConflictException":
+                    raise
+            self._back_off(attempt)  # a transaction holds the row for a moment; the client does not try this again
+        raise Unavailable("the ledger is too busy: a write met transactions again and again; try again")
 
     def transact(self, writes: Sequence[Write]) -> None:
         """All or none. Conflicts with other transactions are tried again.
@@ -222,9 +227,11 @@ class Ledger:
             operation, request = _request(self.table_name, write)
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
             items.append({operation: request})
+        # One token for all tries: one whose answer was lost, or that is still in progress, is not done a second time.
+        token = uuid.uuid4().hex
         for attempt in range(_TRANSACTION_TRIES):
             try:
-                self._dynamodb.transact_write_items(TransactItems=items)
+                self._dynamodb.transact_write_items(TransactItems=items, ClientRequestToken=token)
                 return
             except ClientError as error:
                 reasons = _cancellation(error)
@@ -249,7 +256,11 @@ class Ledger:
     def _put_batch(self, batch: list[Any]) -> None:
         pending: Any = {self.table_name: batch}
         for attempt in range(_TRANSACTION_TRIES):
-            pending = self._dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
+            try:
+                pending = self._dynamodb.batch_write_item(RequestItems=pending).get("UnprocessedItems")
+            except ClientError as error:  # every single row of the batch was throttled
+                if error_code(error) not in THROTTLED:
+                    raise
             if not pending:
                 return
             self._back_off(attempt)
@@ -287,7 +298,8 @@ def _cancellation(error: ClientError) -> list[Row]:
         raise error
     response: Any = error.response
     reasons: list[Row] = response.get("CancellationReasons", [])
-    known = {"None", "ConditionalCheckFailed", "TransactionConflict", "ThrottlingError"}
+    throttled = {"ThrottlingError", "ProvisionedThroughputExceeded"}
+    known = {"None", "ConditionalCheckFailed", "TransactionConflict"} | throttled
     if not reasons or any(reason.get("Code", "None") not in known for reason in reasons):
         raise error
     return reasons

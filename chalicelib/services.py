@@ -53,7 +53,7 @@ class Services:
     def ledger(self) -> "Ledger":
         from chalicelib.ledger import Ledger
 
-        return Ledger(self._clients.get("dynamodb"), self.settings.ledger_table)
+        return Ledger(self._clients.get("dynamodb"), self.settings.ledger_table, sleep=self.sleep, jitter=self.random)
 
     @cached_property
     def backups(self) -> "BackupService":
@@ -77,7 +77,8 @@ class Services:
         def queue_url() -> str:
             return str(self._clients.get("sqs").get_queue_url(QueueName=self.settings.restore_queue)["QueueUrl"])
 
-        return Slots(self.ledger, lambda: self._clients.get("sqs"), queue_url)
+        most_awake = self.settings.restore_max_concurrency
+        return Slots(self.ledger, lambda: self._clients.get("sqs"), queue_url, most_awake=most_awake)
 
     @cached_property
     def surroundings(self) -> "Surroundings":

@@ -19,6 +19,8 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*\Z")
 _SCHEDULE = re.compile(r"(cron|rate)\(.+\)\Z")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
+_ZONE_NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")  # not a path, not a POSIX rule
+_OFTEN = re.compile(r"rate\(\s*(\d+)\s+(minute|hour)s?\s*\)\Z")
 _EVERY_DAY = frozenset({"0", "EVERYDAY"})
 _NOT_YET = (
     "SSM_PARAMETER_PATH",
@@ -124,9 +126,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         restore_queue=_queue(reader, "RESTORE_QUEUE", "tablevault-restore"),
         restore_dead_letter_queue=_queue(reader, "RESTORE_DEAD_LETTER_QUEUE", "tablevault-restore-dead-letter"),
-        backup_schedule=reader.text(
-            "BACKUP_SCHEDULE", "cron(0 1 * * ? *)", pattern=_SCHEDULE, allowed="cron(...) or rate(...)"
-        ),
+        backup_schedule=_schedule(reader),
         as_of=_as_of(reader),
         s3_sse_kms_key_id=reader.optional(
             "S3_SSE_KMS_KEY_ID", pattern=re.compile(r"\S+\Z"), allowed="a KMS key id, alias or ARN"
@@ -147,6 +147,15 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if reader.faults:
         raise SettingsInvalid(reader.faults)
     return settings
+
+
+def _schedule(reader: _Reader) -> str:
+    """Sets are named by their day, so a second run on one day would start nothing, and nobody would know."""
+    text = reader.text("BACKUP_SCHEDULE", "cron(0 1 * * ? *)", pattern=_SCHEDULE, allowed="cron(...) or rate(...)")
+    often = _OFTEN.match(text)
+    if often and int(often[1]) * (60 if often[2] == "hour" else 1) < 24 * 60:
+        reader.fault("BACKUP_SCHEDULE", f"is {text!r}; allowed: at most once a day, as sets are named by their day")
+    return text
 
 
 def _queue(reader: _Reader, name: str, default: str) -> str:
@@ -178,7 +187,7 @@ def _tables(reader: _Reader) -> tuple[str, ...]:
 
 def _as_of(reader: _Reader) -> AsOf:
     timezone = reader.text("BACKUP_TIMEZONE", "UTC")
-    if tz.gettz(timezone) is None:
+    if not _ZONE_NAME.match(timezone) or tz.gettz(timezone) is None:
         reader.fault("BACKUP_TIMEZONE", f"is {timezone!r}; allowed: an IANA time zone such as Europe/Berlin")
     day_text = reader.text("BACKUP_DAY", "0").upper()
     day = None if day_text in _EVERY_DAY else reader.number("BACKUP_DAY", None, 1, 31)

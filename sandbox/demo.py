@@ -166,7 +166,7 @@ def _restore(api: Api, request: Mapping[str, Any], out: Narrator) -> dict[str, A
         if lines and (out.is_terminal or _is_worth_repeating(shown, lines, restore["status"])):
             out.replace(lines)
             shown = lines
-        return restore if restore["status"] in _ENDED else None
+        return restore if _has_ended(restore) else None
 
     return _wait_for("the restore", look)
 
@@ -186,7 +186,11 @@ def _is_worth_repeating(shown: Sequence[str], lines: Sequence[str], status: str)
 
 def _ended(api: Api, restore_id: str) -> dict[str, Any] | None:
     restore = api.call("GET", f"/restores/{restore_id}")
-    return restore if restore["status"] in _ENDED else None
+    return restore if _has_ended(restore) else None
+
+
+def _has_ended(restore: Mapping[str, Any]) -> bool:
+    return restore["status"] in _ENDED and restore["receipt_key"] is not None
 
 
 def _print_receipt(sandbox: Sandbox, restore: Mapping[str, Any], out: Narrator) -> None:

@@ -3,15 +3,17 @@
 Called by a worker after every shard, and by `reconcile` for every open restore. If it stops between two writes, the
 next caller reads the state that stands and goes on from there:
 
-    receipt written, status not yet moved      the receipt is written again, the same
-    status moved, slots not yet woken          `reconcile` wakes them
-    ended, locks not yet given back            still open work: `reconcile` closes it
+    phase moved, slots not yet woken                       `reconcile` wakes them
+    ended, locks not given back or receipt not written     still open work: `reconcile` closes it, with the same receipt
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+from chalicelib.backup import layout
+from chalicelib.errors import LedgerEntryCorrupt
 from chalicelib.restore.decision import AwaitClaims, Close, Decision, Finish, Move, Rest, Work, decide, status_code
-from chalicelib.restore.model import Job, Status, Table
+from chalicelib.restore.model import PHASES, Job, Status, Table
 from chalicelib.restore.receipt import write_receipt
 from chalicelib.restore.slots import Slots
 from chalicelib.restore.work import Surroundings, logger
@@ -26,6 +28,15 @@ class Advanced:
     remaining: int = 0
 
 
+def _check_complete(job: Job, tables: list[Table]) -> None:
+    """A restore is only carried on, and only ever COMPLETED, with all of its tables."""
+    if job.status in PHASES and len(tables) != job.table_count:
+        raise LedgerEntryCorrupt(
+            f"restore {job.restore_id} has {len(tables)} of its {job.table_count} TABLE rows in the ledger: "
+            "cancel it and ask again"
+        )
+
+
 class Conductor:
     def __init__(self, around: Surroundings, slots: Slots) -> None:
         self._around = around
@@ -38,6 +49,7 @@ class Conductor:
             if job is None:
                 return Advanced(None, [])
             tables = self._around.records.tables(restore_id)
+            _check_complete(job, tables)
             decision = decide(job, tables, self._around.clock())
             if isinstance(decision, Work):
                 return Advanced(job, tables, decision.remaining)
@@ -66,6 +78,7 @@ class Conductor:
             case Close():
                 for target in sorted(job.targets):
                     self._around.records.release_lock(target, job.restore_id)
+                write_receipt(self._around, job, tables)
                 self._around.records.close(job, now_ms)
                 return False
             case Rest() | Work():
@@ -80,8 +93,8 @@ class Conductor:
         finished_at_ms = self._around.clock()
         restored_anything = any(table.accounted > table.rejected for table in tables)
         code = status_code(status, restored_anything)
-        key = write_receipt(self._around, job, tables, status, code, reason, finished_at_ms)
-        changes = {"finished_at_ms": finished_at_ms, "status_code": code, "receipt_key": key}
+        changes: dict[str, Any] = {"finished_at_ms": finished_at_ms, "status_code": code}
+        changes["receipt_key"] = layout.receipt_key(job.restore_id)
         changes |= {"reason": reason} if reason else {}
         if self._around.records.move(job, status, finished_at_ms, **changes):
             logger.info("restore ended", extra={"restore_id": job.restore_id, "status": status, "reason": reason})

@@ -149,6 +149,24 @@ def check_files(around: Surroundings, run: Invocation, job: Job, table: Table, s
     return Ended(failure=failure, checkpoint=untouched, table_add=counts, notes=notes)
 
 
+def _readability(around: Surroundings, job: Job, table: Table, file: PlannedFile) -> list[tuple[str, str]]:
+    """A blocker when one byte of the file cannot be had: denied, a key that is gone, changed since it was listed.
+
+    Only before clearing: what is removed there must not depend on a permission nobody tried.
+    """
+    if not job.clear_existing_data:
+        return []
+    try:
+        around.s3.get_object(Bucket=job.bucket, Key=file.key, IfMatch=f'"{file.etag}"', Range="bytes=0-0")[
+            "Body"
+        ].read()
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return [("blocker", f"{table.source}: data file {file.key} cannot be read: {error_text(error)}")]
+    return []
+
+
 class _CheckState(msgspec.Struct, frozen=True):
     """The checkpoint of a shard in CHECKING."""
 
@@ -170,7 +188,8 @@ def _check_file(
     around: Surroundings, run: Invocation, job: Job, table: Table, file: PlannedFile, state: _CheckState
 ) -> _CheckState:
     if not (job.dry_run or file.content_check):
-        return msgspec.structs.replace(state, files=state.files + 1)
+        notes = [*state.notes, *_readability(around, job, table, file)]
+        return msgspec.structs.replace(state, files=state.files + 1, notes=notes)
     data_file = DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count)
     found = verify_data_file(
         around.s3, job.bucket, data_file, parse_lines=job.dry_run, retry=backoff(around, run.give_up_ms)

@@ -124,7 +124,7 @@ class RestoreDesk:
         shards = {status.value: _phase_counts(tables, status) for status in (job.status,) if _is_phase(status)}
         return {
             **job_head(job),
-            "receipt_key": job.receipt_key,
+            "receipt_key": job.receipt_key if job.open_kind is None else None,
             "phase_shards": shards.get(job.status.value),
             **findings(self._records, job, tables),
             "tables": [table_result(table, in_flight.get(table.number)) for table in tables],

@@ -8,37 +8,25 @@ import msgspec
 
 from chalicelib.backup import layout
 from chalicelib.clock import iso
-from chalicelib.restore.model import Job, Status, Table
+from chalicelib.restore.model import Job, Table
 from chalicelib.restore.records import RestoreRecords
 from chalicelib.restore.work import Surroundings
 
 RECEIPT_SCHEMA_VERSION = 1
 
 
-def write_receipt(
-    around: Surroundings,
-    job: Job,
-    tables: Sequence[Table],
-    status: Status,
-    code: int,
-    reason: str | None,
-    finished_at_ms: int,
-) -> str:
-    """Puts `receipt.json` and returns its key. Written before the status moves: an ended restore has a receipt."""
+def write_receipt(around: Surroundings, job: Job, tables: Sequence[Table]) -> None:
+    """Puts `receipt.json` of a restore that has ended. Made of its rows alone, which nothing moves any more: whoever
+    writes it, and however often, writes the same."""
     receipt = {
         "schema_version": RECEIPT_SCHEMA_VERSION,
         **job_head(job),
-        "status": status.value,
-        "status_code": code,
-        "reason": reason,
-        "finished_at": iso(finished_at_ms),
         **findings(around.records, job, tables),
         "tables": [table_result(table) for table in tables],
     }
-    key = layout.receipt_key(job.restore_id)
     content = msgspec.json.format(msgspec.json.encode(receipt), indent=2)
+    key = layout.receipt_key(job.restore_id)
     around.s3.put_object(Bucket=job.bucket, Key=key, Body=content, ContentType="application/json")
-    return key
 
 
 def job_head(job: Job) -> dict[str, Any]:

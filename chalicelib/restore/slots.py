@@ -10,6 +10,7 @@ Real Lambda stops a function that keeps waking itself through SQS after about 16
 """
 
 import json
+import secrets
 from collections.abc import Callable
 
 import msgspec
@@ -18,6 +19,7 @@ from boto3.dynamodb.conditions import Attr
 from chalicelib.aws import Client
 from chalicelib.ledger import ConditionFailed, Key, Ledger, Update, decode
 from chalicelib.restore.model import Slot, SlotState
+from chalicelib.restore.records import expiry
 
 HOP_LIMIT = 12
 _UNANSWERED_AFTER_MS = 60_000
@@ -54,10 +56,13 @@ def is_free(slot: Slot | None, now_ms: int) -> bool:
 
 
 class Slots:
-    def __init__(self, ledger: Ledger, sqs: Callable[[], Client], queue_url: Callable[[], str]) -> None:
+    def __init__(
+        self, ledger: Ledger, sqs: Callable[[], Client], queue_url: Callable[[], str], *, most_awake: int
+    ) -> None:
         self._ledger = ledger
         self._sqs = sqs
         self._queue_url = queue_url
+        self._most_awake = most_awake
 
     def all(self, restore_id: str) -> dict[int, Slot]:
         slots = [decode(row, Slot) for row in self._ledger.query(f"RESTORE#{restore_id}", "SLOT#")]
@@ -68,12 +73,16 @@ class Slots:
         return decode(row, Slot) if row else None
 
     def wake_free(self, restore_id: str, wanted: int, *, hop: int, now_ms: int) -> int:
-        """Wakes those of the first `wanted` slots that are free; returns how many. Past HOP_LIMIT, none."""
+        """Wakes those of the first `wanted` slots that are free; returns how many. Past HOP_LIMIT, none.
+
+        Never more slots than Lambda runs workers at once: the messages of the others would only wait in the queue
+        until they are taken for lost, and be sent again every minute.
+        """
         if hop > HOP_LIMIT:
             return 0
         slots = self.all(restore_id)
         woken = 0
-        for number in range(wanted):
+        for number in range(min(wanted, self._most_awake)):
             slot = slots.get(number)
             if is_free(slot, now_ms) and self._wake(restore_id, number, slot, hop, now_ms):
                 woken += 1
@@ -82,7 +91,7 @@ class Slots:
     def _wake(self, restore_id: str, number: int, slot: Slot | None, hop: int, now_ms: int) -> bool:
         wake = slot.wake + 1 if slot else 1
         changes = {"number": number, "state": SlotState.WOKEN.value, "wake": wake, "hop": hop}
-        changes |= {"sent_at_ms": now_ms, "busy_until_ms": 0}
+        changes |= {"sent_at_ms": now_ms, "busy_until_ms": 0, **expiry(now_ms)}
         unchanged = (
             Attr("wake").eq(slot.wake) & Attr("state").eq(slot.state.value) & Attr("busy_until_ms").lte(now_ms)
             if slot
@@ -99,11 +108,13 @@ class Slots:
         """For the worker the message woke. False when the message is old, or a worker holds the slot."""
         takable = Attr("state").eq(SlotState.WOKEN.value) | Attr("state").eq(SlotState.BUSY.value)
         free = Attr("wake").eq(message.wake) & takable & Attr("busy_until_ms").lte(now_ms)
-        changes = {"state": SlotState.BUSY.value, "busy_until_ms": busy_until_ms}
+        holder = secrets.token_hex(8)
+        changes = {"state": SlotState.BUSY.value, "busy_until_ms": busy_until_ms, "holder": holder}
         try:
             self._ledger.write(Update(slot_key(message.restore_id, message.slot), set=changes, condition=free))
-        except ConditionFailed:
-            return False
+        except ConditionFailed as failed:
+            # A write whose answer was lost is sent again by the client, and then fails on its own effect.
+            return (failed.rows[0] or {}).get("holder") == holder
         return True
 
     def rest(self, message: SlotMessage) -> None:

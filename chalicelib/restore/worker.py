@@ -23,7 +23,7 @@ from chalicelib.restore.records import shard_sk, table_number
 from chalicelib.restore.safeguarding import take_safety_backup
 from chalicelib.restore.slots import SlotMessage, Slots, slot_key
 from chalicelib.restore.verifying import verify_table
-from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger
+from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger, outage_pause_ms
 
 # Clocks of two Lambda hosts differ by milliseconds; a request on its way when a process is killed ends in seconds.
 CLAIM_MARGIN_MS = 15_000
@@ -67,7 +67,13 @@ class Worker:
             return "stale"
         soft_stop_ms = deadline_ms - min(_SOFT_STOP_MOST_MS, int(remaining_ms * _SOFT_STOP_SHARE))
         run = _Run(self._around, self._conductor, message, soft_stop_ms, deadline_ms, until_ms)
-        phase = run.work_until_none_is_left()
+        try:
+            phase = run.work_until_none_is_left()
+        except Exception:
+            # No thread runs any more. Freed, the slot is woken by the next sweep; left busy, it would wait minutes
+            # for a worker that is gone. A shard that could not be written down stays claimed until its claim lapses.
+            self._slots.rest(message)
+            raise
         if phase is not None and self._around.clock() >= soft_stop_ms:
             self._slots.pass_on(message, now_ms=self._around.clock())
             return "passed on"
@@ -195,13 +201,13 @@ class _Run:
         except ClientError as error:
             if not is_transient(error):
                 return _failed(claim, f"{table.source}: {error_text(error)}")
-            return Yielded(reason=error_text(error), pause_ms=_pause_ms(claim))
+            return Yielded(reason=error_text(error), pause_ms=outage_pause_ms(claim.shard))
         except BotoCoreError as error:
-            return Yielded(reason=type(error).__name__, pause_ms=_pause_ms(claim))
+            return Yielded(reason=type(error).__name__, pause_ms=outage_pause_ms(claim.shard))
         except TablevaultError as error:
             if not error.retryable:
                 return _failed(claim, f"{table.source}: {error.message}")
-            return Yielded(reason=error.message, pause_ms=_pause_ms(claim))
+            return Yielded(reason=error.message, pause_ms=outage_pause_ms(claim.shard))
 
     def _write_down(self, claim: Claim, answer: Answer) -> None:
         if isinstance(answer, Yielded):
@@ -242,7 +248,7 @@ class _Run:
 def _failed(claim: Claim, reason: str) -> Ended:
     """A failure in CHECKING (or before) is a blocker: nothing has been touched, and nothing will be."""
     notes: tuple[Note, ...] = (blocker(reason),) if claim.phase in (Status.PLANNING, Status.CHECKING) else ()
-    counts = shard_counts(claim.shard) if claim.phase is Status.LOADING else {}
+    counts = shard_counts(claim.shard) if claim.phase in (Status.CLEARING, Status.LOADING) else {}
     return Ended(failure=reason, table_add=counts, notes=notes)
 
 
@@ -250,7 +256,3 @@ def _given_up(claim: Claim, table: Table) -> Ended:
     tries = claim.shard.fruitless - 1
     why = claim.shard.reason or "its workers died or ran out of time"
     return _failed(claim, f"{table.source}: given up after {tries} tries in a row without progress: {why}")
-
-
-def _pause_ms(claim: Claim) -> int:
-    return min(60_000, 1_000 << min(claim.shard.fruitless, 6))

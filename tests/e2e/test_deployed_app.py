@@ -36,7 +36,7 @@ def status_of(api, restore_id):
 
 def ended(api, restore_id):
     restore = status_of(api, restore_id)
-    return restore if restore["status"] in ENDED else None
+    return restore if restore["status"] in ENDED and restore["receipt_key"] else None
 
 
 def answer(api, method, path, body=None, token=None, content_type="application/json"):

@@ -165,7 +165,6 @@ def test_looking_at_a_restore_with_failed_shards_does_not_read_all_its_shards(wo
 # --- for the ledger, the worker and the end of a restore -----------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="Ledger.write does not try again what met a transaction")
 def test_a_cancel_that_meets_a_claim_in_a_transaction_is_tried_again(world):
     prepared(world)
     restore_id = world.ask()
@@ -179,7 +178,6 @@ def test_a_cancel_that_meets_a_claim_in_a_transaction_is_tried_again(world):
     assert world.services.desk.cancel(restore_id).status is Status.CANCELLING
 
 
-@pytest.mark.xfail(strict=True, reason="Ledger.transact does not know this reason")
 def test_a_transaction_cancelled_for_throughput_is_tried_again(world):
     prepared(world)
     restore_id = world.ask()
@@ -197,7 +195,6 @@ def test_a_transaction_cancelled_for_throughput_is_tried_again(world):
     assert status_of(world, restore_id) is Status.COMPLETED
 
 
-@pytest.mark.xfail(strict=True, reason="a batch that is throttled as a whole fails the attempt to plan")
 def test_planning_survives_a_ledger_partition_that_throttles_whole_batches(world):
     prepared(world, count=600, partitions=60)
     restore_id = world.ask(max_workers=10)
@@ -213,7 +210,6 @@ def test_planning_survives_a_ledger_partition_that_throttles_whole_batches(world
     assert world.settle(restore_id)["status"] == "COMPLETED"
 
 
-@pytest.mark.xfail(strict=True, reason="Worker.run leaves its slot busy when it fails")
 def test_a_worker_that_fails_leaves_its_slot_to_the_next_sweep(world):
     prepared(world)
     world.ask(max_workers=1)
@@ -230,7 +226,6 @@ def test_a_worker_that_fails_leaves_its_slot_to_the_next_sweep(world):
     assert len(world.messages()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a receipt written late overwrites that of the end that stands")
 def test_the_receipt_tells_the_end_that_stands_when_two_end_a_restore_at_once(world):
     prepared(world)
     restore_id = world.ask(max_workers=1)
@@ -249,7 +244,6 @@ def test_the_receipt_tells_the_end_that_stands_when_two_end_a_restore_at_once(wo
     assert (restore["status"], restore["finished_at"]) == (receipt["status"], receipt["finished_at"])
 
 
-@pytest.mark.xfail(strict=True, reason="what a given-up segment cleared is not counted")
 def test_a_segment_that_is_given_up_counts_what_it_cleared(world):
     prepared(world, count=2)
     world.put("orders", numbered(1_200, start=100))
