@@ -1,0 +1,1 @@
+"""Backup sets: exports started, recorded, verified, and assembled into a manifest."""

@@ -12,17 +12,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.aws import error_text, is_transient
 from chalicelib.errors import TablevaultError
 from chalicelib.restore.advance import Conductor
-from chalicelib.restore.checking import check_files, check_target
 from chalicelib.restore.claims import Claim, ClaimLost, PhaseOver, shard_counts
-from chalicelib.restore.clearing import clear_segment
-from chalicelib.restore.loading import load_files
 from chalicelib.restore.model import Job, Kind, Note, Status, Table, blocker, tasks_of
-from chalicelib.restore.planner import start_position
-from chalicelib.restore.planning import plan_table
+from chalicelib.restore.phases.checking import check_files, check_target
+from chalicelib.restore.phases.clearing import clear_segment
+from chalicelib.restore.phases.loading import load_files
+from chalicelib.restore.phases.planner import start_position
+from chalicelib.restore.phases.planning import plan_table
+from chalicelib.restore.phases.safeguarding import take_safety_backup
+from chalicelib.restore.phases.verifying import verify_table
 from chalicelib.restore.records import shard_sk, table_number
-from chalicelib.restore.safeguarding import take_safety_backup
 from chalicelib.restore.slots import SlotMessage, Slots, slot_key
-from chalicelib.restore.verifying import verify_table
 from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger, outage_pause_ms
 
 # Clocks of two Lambda hosts differ by milliseconds; a request on its way when a process is killed ends in seconds.

@@ -17,10 +17,10 @@ import pytest
 from botocore.config import Config
 
 from chalicelib.errors import DataFileDamaged, TargetUnavailable
-from chalicelib.restore.progress import Counts, FileProgress
-from chalicelib.restore.reader import DataFile, DataFileReader, verify_data_file
-from chalicelib.restore.transfer import transfer
-from chalicelib.restore.writer import BatchWriter, Rejected
+from chalicelib.restore.datapath.progress import Counts, FileProgress
+from chalicelib.restore.datapath.reader import DataFile, DataFileReader, verify_data_file
+from chalicelib.restore.datapath.transfer import transfer
+from chalicelib.restore.datapath.writer import BatchWriter, Rejected
 from chalicelib.retry import Backoff
 from tests.faults import FakeTime, FlakyClient, ScriptedDynamoDB, lines
 

@@ -62,7 +62,7 @@ def test_only_the_api_knows_chalice_and_nothing_knows_sandbox_or_tests(path: Pat
     assert "chalice" not in roots or part_of(path) in CHALICE_ONLY_IN
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "chalicelib/restore").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "chalicelib/restore").rglob("*.py")), ids=lambda path: path.name)
 def test_restore_reads_only_the_contract_of_the_backup_side(path: Path):
     of_backup = {name.split(".")[2] for name in imported(path) if name.startswith("chalicelib.backup.")}
     assert of_backup <= BACKUP_FOR_RESTORE

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.restore.progress import Counts, FileProgress
+from chalicelib.restore.datapath.progress import Counts, FileProgress
 
 counts = st.builds(Counts, *[st.integers(0, 9)] * 6).filter(lambda c: c.total > 0)
 

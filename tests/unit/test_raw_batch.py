@@ -11,8 +11,8 @@ from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import CredentialRetrievalError
 
-from chalicelib.restore import raw_batch
-from chalicelib.restore.raw_batch import (
+from chalicelib.restore.datapath import raw_batch
+from chalicelib.restore.datapath.raw_batch import (
     RawAnswer,
     RawBatchSender,
     batch_body,

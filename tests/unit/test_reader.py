@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import DataFileDamaged, OutOfTime, Unavailable
-from chalicelib.restore import reader as reader_module
-from chalicelib.restore.reader import Batch, DataFile, DataFileReader, is_item_line, verify_data_file
+from chalicelib.restore.datapath import reader as reader_module
+from chalicelib.restore.datapath.reader import Batch, DataFile, DataFileReader, is_item_line, verify_data_file
 from chalicelib.retry import Backoff
 from tests.faults import FakeTime, FlakyClient, client_error
 

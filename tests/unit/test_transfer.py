@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import DataFileDamaged, OutOfTime, TargetUnavailable
-from chalicelib.restore.progress import Counts
-from chalicelib.restore.reader import Batch
-from chalicelib.restore.transfer import transfer
-from chalicelib.restore.writer import BatchResult
+from chalicelib.restore.datapath.progress import Counts
+from chalicelib.restore.datapath.reader import Batch
+from chalicelib.restore.datapath.transfer import transfer
+from chalicelib.restore.datapath.writer import BatchResult
 
 
 def batches(count: int, error: Exception | None = None) -> Iterator[Batch]:

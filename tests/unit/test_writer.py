@@ -9,9 +9,9 @@ import pytest
 from botocore.config import Config
 
 from chalicelib.errors import OutOfTime, TargetUnavailable
-from chalicelib.restore.progress import Counts
-from chalicelib.restore.reader import Batch
-from chalicelib.restore.writer import BatchWriter
+from chalicelib.restore.datapath.progress import Counts
+from chalicelib.restore.datapath.reader import Batch
+from chalicelib.restore.datapath.writer import BatchWriter
 from tests.faults import FakeTime, FlakyClient, ScriptedDynamoDB, lines
 
 ITEMS = [{"pk": {"S": f"k{i}"}, "b": {"B": "aGVsbG8="}, "n": {"N": str(i)}} for i in range(25)]
@@ -320,6 +320,6 @@ def test_a_key_that_is_refused_says_what_may_have_happened(server):
 
 
 def test_where_raw_requests_cannot_be_sent_the_client_writes_everything(server, monkeypatch):
-    monkeypatch.setattr("chalicelib.restore.writer.raw_sender", lambda *_: None)
+    monkeypatch.setattr("chalicelib.restore.datapath.writer.raw_sender", lambda *_: None)
     assert put(server).counts == ALL_WRITTEN
     assert server.items == STORED

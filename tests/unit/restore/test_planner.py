@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.restore.model import PlannedFile
-from chalicelib.restore.planner import FILES_PER_SHARD, SHARD_BYTES, clear_segments, gather, start_position
+from chalicelib.restore.phases.planner import FILES_PER_SHARD, SHARD_BYTES, clear_segments, gather, start_position
 
 
 def files(count: int, size_bytes: int = 1_000) -> list[PlannedFile]:

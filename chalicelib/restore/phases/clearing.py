@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_text, is_transient
 from chalicelib.errors import OutOfTime, TargetUnavailable, Unavailable
+from chalicelib.restore.datapath.writer import BatchWriter
 from chalicelib.restore.model import Job, Shard, Table
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
-from chalicelib.restore.writer import BatchWriter
 
 _PAGE_ITEMS = 1_000
 _BATCH = 25

@@ -16,12 +16,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.aws import Client, error_text, is_transient
 from chalicelib.backup import layout
 from chalicelib.errors import DataFileDamaged, OutOfTime, TargetUnavailable, Unavailable
+from chalicelib.restore.datapath.progress import Counts, FileProgress
+from chalicelib.restore.datapath.reader import Batch, DataFile, DataFileReader
+from chalicelib.restore.datapath.transfer import transfer
+from chalicelib.restore.datapath.writer import BatchResult, BatchWriter
 from chalicelib.restore.model import FileCheckpoint, Job, PlannedFile, Shard, Table
-from chalicelib.restore.progress import Counts, FileProgress
-from chalicelib.restore.reader import Batch, DataFile, DataFileReader
-from chalicelib.restore.transfer import transfer
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
-from chalicelib.restore.writer import BatchResult, BatchWriter
 
 _CHECKPOINT_EVERY_MS = 1_000
 _THREADS = 8

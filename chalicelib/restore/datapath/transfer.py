@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from chalicelib.restore.reader import Batch
-from chalicelib.restore.writer import BatchResult
+from chalicelib.restore.datapath.reader import Batch
+from chalicelib.restore.datapath.writer import BatchResult
 
 
 class Writer(Protocol):

@@ -1,32 +1,20 @@
-"""The ledger: one DynamoDB table, the only place where progress is decided.
-
-Owns how a row is read, written conditionally and moved in transactions; which rows there are is owned by
-`backup.catalog` and `restore.rows`. Every read is strongly consistent unless it goes through an index.
-
-Keys: `pk`, `sk`. Index `by_kind` (`kind`, `sort_name`) lists sets and restores, newest first; the sparse
-index `open_work` (`open_kind`, `opened_at_ms`) holds only what is not finished, so that a sweep with nothing
-to do is one query.
-Finished work carries `expires_at_s`, the table's TTL attribute.
-"""
+"""The ledger's table: strongly consistent reads, conditional writes, transactions that are tried again."""
 
 import random
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.conditions import ConditionBase
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import THROTTLED, Client, error_code
 from chalicelib.errors import LedgerEntryCorrupt, Unavailable
+from chalicelib.ledger.writes import ConditionFailed, Key, Row, Write, item_of, key_of, place, plain_row, request_of
 
-Row = dict[str, Any]
 T = TypeVar("T")
 
 KIND_INDEX = "by_kind"
@@ -34,69 +22,6 @@ OPEN_INDEX = "open_work"
 _TRANSACTION_TRIES = 12
 _BATCH_LIMIT = 25
 _GET_LIMIT = 100
-_serialize = TypeSerializer().serialize
-_deserialize = TypeDeserializer().deserialize
-
-
-@dataclass(frozen=True)
-class Key:
-    pk: str
-    sk: str
-
-    def __str__(self) -> str:
-        return f"{self.pk}/{self.sk}"
-
-
-class ConditionFailed(Exception):
-    """A conditional write found another state than it named.
-
-    In the order of the writes, `failed` says whose condition did not hold, and `rows` what stands there instead
-    (None where the condition held, or the row is absent).
-    """
-
-    def __init__(self, failed: Sequence[bool], rows: Sequence[Row | None]) -> None:
-        super().__init__("the ledger holds another state than this write expects")
-        self.failed = tuple(failed)
-        self.rows = tuple(rows)
-
-
-@dataclass(frozen=True)
-class Put:
-    key: Key
-    row: Mapping[str, Any]
-    condition: ConditionBase | None = None
-
-
-@dataclass(frozen=True)
-class Update:
-    key: Key
-    set: Mapping[str, Any] = field(default_factory=dict)
-    add: Mapping[str, int] = field(default_factory=dict)
-    remove: Sequence[str] = ()
-    condition: ConditionBase | None = None
-
-
-@dataclass(frozen=True)
-class Delete:
-    key: Key
-    condition: ConditionBase | None = None
-
-
-@dataclass(frozen=True)
-class Check:
-    key: Key
-    condition: ConditionBase
-
-
-Write = Put | Update | Delete | Check
-
-
-def absent() -> ConditionBase:
-    return Attr("pk").not_exists()
-
-
-def present() -> ConditionBase:
-    return Attr("pk").exists()
 
 
 class Ledger:
@@ -114,8 +39,8 @@ class Ledger:
         self._jitter = jitter
 
     def get(self, key: Key) -> Row | None:
-        answer = self._dynamodb.get_item(TableName=self.table_name, Key=_key(key), ConsistentRead=True)
-        return _plain_row(answer["Item"]) if "Item" in answer else None
+        answer = self._dynamodb.get_item(TableName=self.table_name, Key=key_of(key), ConsistentRead=True)
+        return plain_row(answer["Item"]) if "Item" in answer else None
 
     def get_many(self, keys: Sequence[Key]) -> list[Row]:
         """The rows that exist, in no order."""
@@ -123,13 +48,13 @@ class Ledger:
         for start in range(0, len(keys), _GET_LIMIT):
             pending: Any = {
                 self.table_name: {
-                    "Keys": [_key(key) for key in keys[start : start + _GET_LIMIT]],
+                    "Keys": [key_of(key) for key in keys[start : start + _GET_LIMIT]],
                     "ConsistentRead": True,
                 }
             }
             for attempt in range(_TRANSACTION_TRIES):
                 answer = self._dynamodb.batch_get_item(RequestItems=pending)
-                rows.extend(_plain_row(item) for item in answer["Responses"].get(self.table_name, []))
+                rows.extend(plain_row(item) for item in answer["Responses"].get(self.table_name, []))
                 pending = answer.get("UnprocessedKeys")
                 if not pending:
                     break
@@ -160,9 +85,9 @@ class Ledger:
         if page_size:
             request["Limit"] = page_size
         if start_after is not None:
-            request["ExclusiveStartKey"] = _key(Key(pk, start_after))
+            request["ExclusiveStartKey"] = key_of(Key(pk, start_after))
         if where is not None:
-            names, values = _place(request, "FilterExpression", where)
+            names, values = place(request, "FilterExpression", where)
             request["ExpressionAttributeNames"] = names
             request["ExpressionAttributeValues"] |= values
         return self._pages(request)
@@ -199,7 +124,7 @@ class Ledger:
 
     def write(self, write: Write) -> Row:
         """One conditional write; returns the row as it now stands. Raises ConditionFailed."""
-        operation, request = _request(self.table_name, write)
+        operation, request = request_of(self.table_name, write)
         call = {"Put": "put_item", "Update": "update_item", "Delete": "delete_item"}[operation]
         request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if operation == "Update":
@@ -207,11 +132,11 @@ class Ledger:
         for attempt in range(_TRANSACTION_TRIES):
             try:
                 answer = getattr(self._dynamodb, call)(**request)
-                return _plain_row(answer["Attributes"]) if operation == "Update" else {}
+                return plain_row(answer["Attributes"]) if operation == "Update" else {}
             except ClientError as error:
                 if error_code(error) == "ConditionalCheckFailedException":
                     old = error.response.get("Item")
-                    raise ConditionFailed([True], [_plain_row(old) if old else None]) from error
+                    raise ConditionFailed([True], [plain_row(old) if old else None]) from error
                 if error_code(error) != "TransactionConflictException":
                     raise
             self._back_off(attempt)  # a transaction holds the row for a moment; the client does not try this again
@@ -224,7 +149,7 @@ class Ledger:
         """
         items = []
         for write in writes:
-            operation, request = _request(self.table_name, write)
+            operation, request = request_of(self.table_name, write)
             request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
             items.append({operation: request})
         # One token for all tries: one whose answer was lost, or that is still in progress, is not done a second time.
@@ -237,7 +162,7 @@ class Ledger:
                 reasons = _cancellation(error)
                 failed = [reason.get("Code") == "ConditionalCheckFailed" for reason in reasons]
                 if any(failed):
-                    rows = [_plain_row(reason["Item"]) if reason.get("Item") else None for reason in reasons]
+                    rows = [plain_row(reason["Item"]) if reason.get("Item") else None for reason in reasons]
                     raise ConditionFailed(failed, rows) from error
             self._back_off(attempt)
         raise Unavailable("the ledger is too busy: a transaction met others again and again; try again")
@@ -246,7 +171,7 @@ class Ledger:
         """Unconditional puts in batches. Repeating it writes the same rows again."""
         batch: list[Any] = []
         for key, row in rows:
-            batch.append({"PutRequest": {"Item": _item(key, row)}})
+            batch.append({"PutRequest": {"Item": item_of(key, row)}})
             if len(batch) == _BATCH_LIMIT:
                 self._put_batch(batch)
                 batch = []
@@ -270,7 +195,7 @@ class Ledger:
         while True:
             answer = self._dynamodb.query(**request)
             for item in answer["Items"]:
-                yield _plain_row(item)
+                yield plain_row(item)
             if "LastEvaluatedKey" not in answer:
                 return
             request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
@@ -303,77 +228,3 @@ def _cancellation(error: ClientError) -> list[Row]:
     if not reasons or any(reason.get("Code", "None") not in known for reason in reasons):
         raise error
     return reasons
-
-
-def _request(table_name: str, write: Write) -> tuple[str, Row]:
-    request: Row = {"TableName": table_name}
-    names: dict[str, str] = {}
-    values: Row = {}
-    if write.condition is not None:
-        names, values = _place(request, "ConditionExpression", write.condition)
-    if isinstance(write, Put):
-        request["Item"] = _item(write.key, write.row)
-    else:
-        request["Key"] = _key(write.key)
-    if isinstance(write, Update):
-        _place_update(request, write, names, values)
-    if names:
-        request["ExpressionAttributeNames"] = names
-    if values:
-        request["ExpressionAttributeValues"] = values
-    operation = {Put: "Put", Update: "Update", Delete: "Delete", Check: "ConditionCheck"}[type(write)]
-    return operation, request
-
-
-def _place(request: Row, clause: str, condition: ConditionBase) -> tuple[dict[str, str], Row]:
-    built = ConditionExpressionBuilder().build_expression(condition)
-    request[clause] = built.condition_expression
-    return (
-        dict(built.attribute_name_placeholders),
-        {name: _serialize(value) for name, value in built.attribute_value_placeholders.items()},
-    )
-
-
-def _place_update(request: Row, write: Update, names: dict[str, str], values: Row) -> None:
-    clauses = []
-    number = 0
-    for verb, parts, joint in (("SET", write.set, " = "), ("ADD", write.add, " ")):
-        terms = []
-        for name, value in parts.items():
-            number += 1
-            names[f"#u{number}"] = name
-            values[f":u{number}"] = _serialize(value)
-            terms.append(f"#u{number}{joint}:u{number}")
-        if terms:
-            clauses.append(f"{verb} {', '.join(terms)}")
-    removed = []
-    for name in write.remove:
-        number += 1
-        names[f"#u{number}"] = name
-        removed.append(f"#u{number}")
-    if removed:
-        clauses.append(f"REMOVE {', '.join(removed)}")
-    request["UpdateExpression"] = " ".join(clauses)
-
-
-def _key(key: Key) -> Row:
-    return {"pk": {"S": key.pk}, "sk": {"S": key.sk}}
-
-
-def _item(key: Key, row: Mapping[str, Any]) -> Row:
-    return _key(key) | {name: _serialize(value) for name, value in row.items() if value is not None}
-
-
-def _plain_row(item: Row) -> Row:
-    return {name: _plain(_deserialize(value)) for name, value in item.items()}
-
-
-def _plain(value: Any) -> Any:
-    """The ledger holds whole numbers only, so a Decimal is an int."""
-    if isinstance(value, Decimal):
-        return int(value)
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return value

@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from chalicelib.aws import THROTTLED, TRANSIENT, Client, error_code
 from chalicelib.clock import Clock
 from chalicelib.errors import OutOfTime, TargetUnavailable
-from chalicelib.restore.progress import Counts
-from chalicelib.restore.raw_batch import RawAnswer, message_without_content, put_request, raw_sender
-from chalicelib.restore.reader import BATCH_LINES, Batch
+from chalicelib.restore.datapath.progress import Counts
+from chalicelib.restore.datapath.raw_batch import RawAnswer, message_without_content, put_request, raw_sender
+from chalicelib.restore.datapath.reader import BATCH_LINES, Batch
 from chalicelib.retry import Backoff, Random, Sleep
 
 _RAW_TIMEOUT_MS = 10_000

@@ -14,7 +14,7 @@ from chalicelib.aws import error_text, is_transient
 from chalicelib.backup.export_files import FileEntry, read_file_list
 from chalicelib.errors import ExportInvalid
 from chalicelib.restore.model import Job, Kind, Note, PlannedFile, Shard, Stage, Table, blocker
-from chalicelib.restore.planner import clear_segments, gather
+from chalicelib.restore.phases.planner import clear_segments, gather
 from chalicelib.restore.records import shard_sk
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
 

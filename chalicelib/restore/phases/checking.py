@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import DENIED, Client, error_code, error_text, is_transient
 from chalicelib.backup.definition import TableDefinition, decode_definition
 from chalicelib.errors import ExportInvalid, OutOfTime, Unavailable
+from chalicelib.restore.datapath.reader import DataFile, verify_data_file
 from chalicelib.restore.model import FileCheckpoint, Job, Note, PlannedFile, Shard, Table, blocker, warning
-from chalicelib.restore.reader import DataFile, verify_data_file
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
 
 
