@@ -66,8 +66,12 @@ def _where_to_look_next(state_dir: Path) -> str:
            README.md             what tablevault is, its settings and its API
            docs/ARCHITECTURE.md  how a restore survives being killed, repeated and cut off
            make sandbox          keep all this running and talk to the API yourself
-           {state_dir}   the logs of this run
+           {_shown(state_dir)}   the logs of this run
 """
+
+
+def _shown(path: Path) -> str:
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -92,7 +92,7 @@ class Narrator:
         print(f"           {text}", flush=True)
 
     def replace(self, lines: Sequence[str]) -> None:
-        """Lines that change in place on a terminal; elsewhere the caller says when they are worth repeating."""
+        """Lines that change in place on a terminal; elsewhere they are written below each other."""
         if self._is_terminal and self._lines_to_replace:
             print(f"\x1b[{self._lines_to_replace}A", end="")
         for line in lines:
@@ -157,15 +157,12 @@ def _show_dry_run(api: Api, backup_date: str, out: Narrator) -> None:
 def _restore(api: Api, request: Mapping[str, Any], out: Narrator) -> dict[str, Any]:
     accepted = api.call("POST", "/restores", request)
     out.say(f"202 accepted: {accepted['restore_id']}")
-    shown: list[str] = []
 
     def look() -> dict[str, Any] | None:
-        nonlocal shown
         restore = api.call("GET", f"/restores/{accepted['restore_id']}")
         lines = [_bar(table, restore["status"]) for table in restore["tables"]]
-        if lines and (out.is_terminal or _is_worth_repeating(shown, lines, restore["status"])):
+        if out.is_terminal or _has_ended(restore):
             out.replace(lines)
-            shown = lines
         return restore if _has_ended(restore) else None
 
     return _wait_for("the restore", look)
@@ -177,11 +174,6 @@ def _bar(table: Mapping[str, Any], status: str) -> str:
     filled = round(share * _BAR_WIDTH)
     bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
     return f"{table['target_table']:<14}{bar} {share:>4.0%} {done:>7,} of {total:,} items   {status}"
-
-
-def _is_worth_repeating(shown: Sequence[str], lines: Sequence[str], status: str) -> bool:
-    """In a log file, not a terminal: the first picture, each new phase, and the last."""
-    return not shown or status in _ENDED or shown[0].rsplit(" ", 1)[-1] != status
 
 
 def _ended(api: Api, restore_id: str) -> dict[str, Any] | None:
