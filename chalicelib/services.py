@@ -60,7 +60,12 @@ class Services:
         from chalicelib.backup.service import BackupService
 
         return BackupService(
-            self.settings, self.ledger, self._clients.get("dynamodb"), self._clients.get("s3"), self.clock
+            self.settings,
+            self.ledger,
+            self._clients.get("dynamodb"),
+            self._clients.get("s3"),
+            self.clock,
+            self.sleep,
         )
 
     @cached_property

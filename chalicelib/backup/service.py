@@ -16,13 +16,20 @@ from chalicelib.backup.timing import backup_date_of
 from chalicelib.clock import Clock
 from chalicelib.errors import Fault, InvalidRequest, TablevaultError
 from chalicelib.ledger import Ledger
+from chalicelib.retry import Sleep
 from chalicelib.settings import Settings
 
 logger = logging.getLogger("tablevault")
 
+_LOOKS_AGAIN = 5
+_LOOK_AGAIN_S = 1.0
+
 
 class BackupService:
-    def __init__(self, settings: Settings, ledger: Ledger, dynamodb: Client, s3: Client, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, dynamodb: Client, s3: Client, clock: Clock, sleep: Sleep
+    ) -> None:
+        self._sleep = sleep
         self._settings = settings
         self._s3 = s3
         self._clock = clock
@@ -55,6 +62,12 @@ class BackupService:
         if said is None:
             return _event_result(Outcome.FOREIGN_KEY, bucket, key)
         outcome = self._recorder.record(said)
+        for _ in range(_LOOKS_AGAIN):
+            if outcome is not Outcome.IN_PROGRESS:
+                break
+            # The summary is the last an export writes, a moment before DynamoDB calls it COMPLETED.
+            self._sleep(_LOOK_AGAIN_S)
+            outcome = self._recorder.record(said)
         if outcome is not Outcome.UNKNOWN_SET:
             self._closer.close_if_decided(said.backup_date)
         return _event_result(outcome, bucket, key)

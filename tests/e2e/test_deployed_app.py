@@ -112,6 +112,19 @@ def test_a_message_that_is_not_ours_ends_in_quarantine(sandbox, demonstrated):
     assert wait_for("an empty queue", is_empty)
 
 
+def test_a_dead_letter_that_is_not_ours_ends_in_quarantine_too(sandbox, demonstrated):
+    sqs, s3 = sandbox.client("sqs"), sandbox.client("s3")
+    queue_url = sqs.get_queue_url(QueueName=sandbox.stage.restore_dead_letter_queue)["QueueUrl"]
+    sqs.send_message(QueueUrl=queue_url, MessageBody="a dead stranger")
+
+    def kept():
+        listed = s3.list_objects_v2(Bucket=sandbox.stage.backup_bucket, Prefix="quarantine/").get("Contents", [])
+        bodies = [s3.get_object(Bucket=sandbox.stage.backup_bucket, Key=item["Key"])["Body"].read() for item in listed]
+        return any(b"a dead stranger" in body for body in bodies)
+
+    assert wait_for("the message", kept)
+
+
 def test_a_target_under_restore_is_refused_and_a_cancelled_restore_gives_it_back(api, demonstrated):
     token = f"Bearer {api.token}"
     first = api.call("POST", "/restores", {"tables": ["demo-orders"], "max_workers": 1})["restore_id"]

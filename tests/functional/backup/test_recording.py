@@ -110,6 +110,22 @@ def test_an_event_before_its_set_exists_is_left_to_reconcile(world):
     assert world.manifest().status == "COMPLETE"
 
 
+def test_an_event_a_moment_before_describe_export_says_so_is_recorded_at_once(world):
+    world.service.start_scheduled()
+    (export,) = world.dynamodb.of_table("orders")
+    key = world.dynamodb.write(export)
+    looks = []
+
+    def asleep() -> None:
+        looks.append(world.statuses()["orders"])
+        if len(looks) == 2:
+            world.dynamodb.complete(export)
+
+    world.asleep = asleep
+    assert world.send(key) == "recorded"
+    assert looks == ["IN_PROGRESS", "IN_PROGRESS"]
+
+
 def test_the_event_is_a_hint_and_describe_export_decides(world):
     world.service.start_scheduled()
     (export,) = world.dynamodb.of_table("orders")

@@ -112,6 +112,7 @@ class World:
         self.before: Hook = do_nothing
         self.after: Hook = do_nothing
         self.calls: list[str] = []
+        self.asleep: Callable[[], None] = lambda: None
         plain, self.s3 = client("dynamodb"), client("s3")
         self.s3.create_bucket(Bucket=BUCKET)
         plain.create_table(TableName=LEDGER_TABLE, **LEDGER_DEFINITION)
@@ -128,7 +129,7 @@ class World:
         """A service as a cold start makes it, behind the hooks."""
         dynamodb, s3 = Watched(self.dynamodb, self), Watched(self.s3, self)
         ledger = Ledger(dynamodb, LEDGER_TABLE, sleep=lambda seconds: None)
-        return BackupService(self.settings, ledger, dynamodb, s3, self.clock)
+        return BackupService(self.settings, ledger, dynamodb, s3, self.clock, lambda seconds: self.asleep())
 
     def create_table(self, name: str, *, recovery: bool = True, items: int = 2) -> None:
         self.dynamodb.create_table(
