@@ -16,8 +16,8 @@ from typing import Any
 from sandbox import seed
 from sandbox.compare import Difference, Snapshot, compare, snapshot
 from sandbox.errors import SandboxError
-from sandbox.exports.snapshot import Connection
-from sandbox.isolation import REGION
+from sandbox.exports.snapshot import scan_in_wire_form
+from sandbox.isolation import emulator_client, open_local
 from sandbox.sandbox import Sandbox
 
 _POLL_S = 0.5
@@ -42,7 +42,7 @@ class Api:
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with open_local(request, 30) as response:
                 answer: dict[str, Any] = json.load(response)
         except urllib.error.HTTPError as error:
             raise SandboxError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from error
@@ -52,7 +52,8 @@ class Api:
 def run_demo(sandbox: Sandbox, began: float) -> int:
     """Shows the job being done in a started sandbox; 0 when every item is as it was, 1 otherwise."""
     out = Narrator(began)
-    dynamodb = Connection(sandbox.endpoint_url).client("dynamodb", REGION)
+    dynamodb = emulator_client("dynamodb", sandbox.endpoint_url)
+    scan_in_wire_form(dynamodb)
     api = Api(sandbox.api_url, sandbox.token)
     out.step("Four tables are made and filled, each with point-in-time recovery on.")
     _seed(sandbox, out)

@@ -5,6 +5,7 @@ the user's configuration, so that no mistake in it can reach a real account.
 """
 
 import os
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def emulator_client(service: str, endpoint_url: str) -> Any:
             s3={"addressing_style": "path"},
         ),
     )
+
+
+def open_local(request: urllib.request.Request | str, timeout_s: float) -> Any:
+    """urlopen for the emulator: past whatever proxy the user's environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout_s)
 
 
 def write_aws_config(path: Path, endpoint_url: str) -> None:

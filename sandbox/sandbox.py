@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import tempfile
-import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from sandbox.deploy import Deployment
 from sandbox.emulator.functions import WORKERS_PATH
 from sandbox.emulator_process import EmulatorProcess
 from sandbox.errors import SandboxError
-from sandbox.isolation import REGION, emulator_client, remove_aws_config, write_aws_config
+from sandbox.isolation import REGION, emulator_client, open_local, remove_aws_config, write_aws_config
 from sandbox.resources import create_resources, new_token
 from sandbox.stage import Stage, read_stage
 
@@ -111,7 +110,7 @@ class Sandbox:
 
         `busy_only` leaves out those that wait for their next invocation.
         """
-        with urllib.request.urlopen(self.endpoint_url + WORKERS_PATH, timeout=10) as response:
+        with open_local(self.endpoint_url + WORKERS_PATH, 10) as response:
             workers = json.load(response).get(self.stage.lambda_name(function_name), [])
         return [worker["pid"] for worker in workers if worker["busy"] or not busy_only]
 

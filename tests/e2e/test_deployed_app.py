@@ -16,8 +16,8 @@ import pytest
 from sandbox import seed
 from sandbox.compare import compare, snapshot
 from sandbox.demo import Api, run_demo
-from sandbox.exports.snapshot import Connection
-from sandbox.isolation import REGION
+from sandbox.exports.snapshot import scan_in_wire_form
+from sandbox.isolation import emulator_client, open_local
 from tests.e2e.conftest import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -45,7 +45,7 @@ def answer(api, method, path, body=None, token=None, content_type="application/j
     data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(api.url + path, method=method, headers=headers, data=data)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with open_local(request, 30) as response:
             return response.status, response.headers["Content-Type"], json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -140,7 +140,8 @@ def test_a_target_under_restore_is_refused_and_a_cancelled_restore_gives_it_back
 
 
 def test_a_worker_killed_in_the_middle_of_a_restore_loses_nothing(sandbox, api, demonstrated):
-    dynamodb = Connection(sandbox.endpoint_url).client("dynamodb", REGION)
+    dynamodb = emulator_client("dynamodb", sandbox.endpoint_url)
+    scan_in_wire_form(dynamodb)
     orders = next(table for table in seed.TABLES if table.name == "demo-orders")
     # The cancelled restore above only wrote what is in the backup: the table is as it was.
     before = snapshot(dynamodb, orders.name, orders.key_names)

@@ -1,7 +1,10 @@
 """The demo's own parts: its comparison must see every difference, and its seed must be what the README says."""
 
 import itertools
+import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import boto3
 import pytest
@@ -9,7 +12,8 @@ from moto import mock_aws
 
 from sandbox import seed
 from sandbox.compare import compare, snapshot
-from sandbox.demo import Narrator, _print_differences
+from sandbox.demo import Api, Narrator, _print_differences
+from sandbox.isolation import emulator_client
 
 BEFORE = {"a": "1", "b": "2", "c": "3"}
 
@@ -83,3 +87,31 @@ def test_the_seed_is_the_same_at_every_run_and_has_what_the_demo_promises():
     assert types == {"S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS", "L", "M"}
     assert list(seed.items_of("demo-archive")) == []
     assert {kind for table in seed.TABLES for _, kind, role in table.keys if role == "HASH"} == {"S", "N", "B"}
+
+
+def test_the_demo_reaches_the_emulator_whatever_proxy_or_profile_the_user_has(monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_PROFILE", "a-profile-that-is-not-there")
+    with HTTPServer(("127.0.0.1", 0), HelloHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert Api(url, "token").call("GET", "/hello") == {"hello": "Bearer token"}
+            assert emulator_client("dynamodb", url).meta.endpoint_url == url
+        finally:
+            server.shutdown()
+
+
+class HelloHandler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({"hello": self.headers["Authorization"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        """Keeps the test's output clean."""
