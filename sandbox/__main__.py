@@ -18,6 +18,8 @@ DEFAULT_PORT = 4599
 
 def main() -> None:
     arguments = _parse(sys.argv[1:])
+    # A shell starts background jobs with SIGINT ignored, and this process would inherit that: it would be deaf.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # SIGTERM ends this like Ctrl-C does, through the `with` that stops the emulator.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -128,8 +129,11 @@ def test_ctrl_c_stops_everything_and_takes_the_config_of_stage_local_along(tmp_p
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell starts background jobs
     )
     assert up.stdout is not None
+    impatience = threading.Timer(120, up.kill)  # a process that does not end is a failure, not a suite that hangs
+    impatience.start()
     try:
         with up.stdout:
             said = "".join(iter(up.stdout.readline, "The API, reloading:     chalice local --stage local\n"))
@@ -137,6 +141,7 @@ def test_ctrl_c_stops_everything_and_takes_the_config_of_stage_local_along(tmp_p
             up.send_signal(signal.SIGINT)
             assert "nothing of it is left running" in up.stdout.read()
     finally:
+        impatience.cancel()
         up.kill()
         up.wait()
     endpoint_url = re.search(r"http://127.0.0.1:\d+", said)
