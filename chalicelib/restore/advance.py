@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.backup import layout
-from chalicelib.errors import LedgerEntryCorrupt
+from chalicelib.errors import LedgerRowsLost
 from chalicelib.restore.decision import AwaitClaims, Close, Decision, Finish, Move, Rest, Work, decide, status_code
 from chalicelib.restore.model import PHASES, Job, Status, Table
 from chalicelib.restore.receipt import write_receipt
@@ -31,9 +31,9 @@ class Advanced:
 def _check_complete(job: Job, tables: list[Table]) -> None:
     """A restore is only carried on, and only ever COMPLETED, with all of its tables."""
     if job.status in PHASES and len(tables) != job.table_count:
-        raise LedgerEntryCorrupt(
-            f"restore {job.restore_id} has {len(tables)} of its {job.table_count} TABLE rows in the ledger: "
-            "cancel it and ask again"
+        raise LedgerRowsLost(
+            f"the ledger has {len(tables)} of the restore's {job.table_count} TABLE rows: it cannot be carried on; "
+            "ask again"
         )
 
 
@@ -73,7 +73,8 @@ class Conductor:
                     return False
                 self._around.claims.settle_open_shards(job, now_ms)
                 tables = self._around.records.tables(job.restore_id)
-                self._finish(job, tables, Status.CANCELLED, "cancelled by request; what was written stays")
+                why = job.reason or "cancelled by request"
+                self._finish(job, tables, Status.CANCELLED, f"{why}; what was written stays")
                 return True
             case Close():
                 for target in sorted(job.targets):

@@ -10,6 +10,7 @@ A claim is a transaction that also checks the restore's phase, so none is grante
 phase moves on only when every one of its shards has ended, or (cancelling) when no claim is alive.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 from chalicelib.ledger import Check, ConditionFailed, Key, Put, Update, Write, present
 from chalicelib.restore.model import PHASES, Job, Kind, Note, Shard, Stage, Status, Task, tasks_of
 from chalicelib.restore.records import RestoreRecords, expiry, job_key, table_key, table_number
+from chalicelib.restore.rejections import shard_reasons
 
 _CLEAR = PHASES[Status.CLEARING][0]
 _LOAD = PHASES[Status.LOADING][0]
@@ -144,6 +146,8 @@ class Claims:
         stage = Stage.FAILED if failure else claim.task.leaves
         changes: dict[str, Any] = {"stage": stage.value, "claimed_until_ms": 0, "fruitless": 0}
         changes |= {"reason": failure} if failure else {}
+        if claim.shard.kind is Kind.CLEAR:
+            checkpoint = _without_position(table_add)
         changes |= {"checkpoint": checkpoint} if checkpoint is not None else {}
         added = {f"{phase}_ended": 1, **({f"{phase}_failed": 1} if failure else {}), **table_add}
         for level in ("blocker", "warning"):
@@ -165,6 +169,8 @@ class Claims:
         ]
         if failure:
             writes.append(_failure_row(pk, number, claim.shard, failure, claim.until_ms))
+        if claim.phase is Status.LOADING:
+            writes += _rejected_rows(pk, number, claim.shard, checkpoint, claim.until_ms)
         try:
             self._ledger.transact(writes)
         except ConditionFailed as failed:
@@ -190,20 +196,23 @@ class Claims:
         """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals."""
         for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
             for shard in list(self._records.claimable(job.restore_id, task, None, now_ms, paused_too=True)):
-                if shard.checkpoint is not None and shard_counts(shard):
+                if shard.checkpoint is not None and (shard_counts(shard) or shard.kind is Kind.CLEAR):
                     self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
 
     def _fail_unclaimed(self, job: Job, phase: Status, shard: Shard, reason: str, now_ms: int) -> bool:
         name = phase.value.lower()
         counts = shard_counts(shard) if phase in (Status.LOADING, Status.CLEARING) else {}
         blocks = {"blockers": 1} if phase is Status.CHECKING else {}
+        changes = {"stage": Stage.FAILED.value, "reason": reason, "claimed_until_ms": 0}
+        if shard.kind is Kind.CLEAR:
+            changes["checkpoint"] = _without_position(counts)
         unclaimed = Attr("attempt").eq(shard.attempt) & Attr("claimed_until_ms").lte(now_ms)
         number = table_number(shard)
         writes: list[Write] = [
             Check(job_key(job.restore_id), Attr("status").eq(job.status.value)),
             Update(
                 Key(job.pk, shard.sk),
-                set={"stage": Stage.FAILED.value, "reason": reason, "claimed_until_ms": 0},
+                set=changes,
                 condition=unclaimed & Attr("stage").eq(shard.stage.value),
             ),
             Update(
@@ -213,6 +222,8 @@ class Claims:
             ),
         ]
         writes.append(_failure_row(job.pk, number, shard, reason, now_ms))
+        if phase is Status.LOADING:
+            _rejected_rows(job.pk, number, shard, None, now_ms)
         if blocks:
             note = Key(job.pk, f"NOTE#{number:04d}#{shard.sk}#00")
             writes.append(Put(note, {"level": "blocker", "text": reason, **expiry(now_ms)}))
@@ -237,8 +248,25 @@ def shard_counts(shard: Shard) -> dict[str, int]:
     return {name: count for name, count in totals.items() if count}
 
 
+def _without_position(counts: Mapping[str, int]) -> str:
+    """The checkpoint of a shard of CLEARING that ends. Its scan position is made of an item's key: the ledger keeps
+    it only as long as somebody may go on from there."""
+    return json.dumps([counts.get("cleared", 0), None])
+
+
 def _failure_row(pk: str, table_number: int, shard: Shard, reason: str, now_ms: int) -> Put:
     return Put(Key(pk, f"FAILURE#{table_number:04d}#{shard.sk}"), {"text": reason[:1000], **expiry(now_ms)})
+
+
+def _rejected_rows(pk: str, table_number: int, shard: Shard, checkpoint: str | None, now_ms: int) -> list[Put]:
+    """Why lines of a shard that ends in LOADING were rejected, by the checkpoint its counts are taken from."""
+    if checkpoint is not None:
+        shard = msgspec.structs.replace(shard, checkpoint=checkpoint)
+    reasons = shard_reasons(shard)
+    if not reasons:
+        return []
+    row = {"reasons": msgspec.json.encode(reasons).decode(), **expiry(now_ms)}
+    return [Put(Key(pk, f"REJECTED#{table_number:04d}#{shard.sk}"), row)]
 
 
 def _still_claimed(claim: Claim) -> ConditionBase:

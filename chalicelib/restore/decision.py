@@ -12,6 +12,7 @@ from chalicelib.restore.model import PHASES, TERMINAL, Job, Status, Table
 # An accepting request is an HTTP call of at most 30 s (the API's own limit is 29). One that has not been written
 # down completely after this long never will be.
 ACCEPTING_LIMIT_MS = 120_000
+NOT_ACCEPTED = "the request was not accepted completely; nothing was touched; ask again"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def decide(job: Job, tables: Sequence[Table], now_ms: int) -> Decision:
     if job.status is Status.ACCEPTING:
         if now_ms - job.created_at_ms <= ACCEPTING_LIMIT_MS:
             return Rest()
-        return Finish(Status.FAILED, "the request was not accepted completely; nothing was touched; ask again")
+        return Finish(Status.FAILED, NOT_ACCEPTED)
     if job.status is Status.CANCELLING:
         return AwaitClaims()
     remaining = sum(table.phase(job.status).remaining for table in tables)

@@ -1,12 +1,13 @@
 """The restore side of the ledger: its rows, how they are read, and the moves of a restore as a whole.
 
 Rows of a restore, all under pk `RESTORE#{id}`: `JOB`, `TABLE#{number}`, `SHARD#{kind}#{table}#{number}`,
-`SLOT#{number}`, `NOTE#{table}#{shard}#{n}`, `FAILURE#{table}#{shard}`; and `LOCK#{table}` / `LOCK` for the target
-tables. Claims on shards are in `claims`, slots in `slots`.
+`SLOT#{number}`, `NOTE#{table}#{shard}#{n}`, `FAILURE#{table}#{shard}`, `REJECTED#{table}#{shard}`; and `LOCK#{table}`
+/ `LOCK` for the target tables. Claims on shards are in `claims`, slots in `slots`.
 """
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -31,6 +32,7 @@ from chalicelib.restore.model import (
     Job,
     Kind,
     Note,
+    PlacedReason,
     Shard,
     Status,
     Table,
@@ -110,6 +112,12 @@ class RestoreRecords:
             except LedgerEntryCorrupt as error:
                 logger.error("shard cannot be read", extra={"restore_id": restore_id, "error": error.message})
 
+    def count_at_stage(self, restore_id: str, task: Task) -> int:
+        """Shards that the task still has to take, claimed or not."""
+        condition = Attr("stage").eq(task.takes.value)
+        rows = self.ledger.query(job_key(restore_id).pk, f"SHARD#{task.kind.value}#", where=condition)
+        return sum(1 for _ in rows)
+
     def has_live_claim(self, restore_id: str, now_ms: int) -> bool:
         condition = Attr("claimed_until_ms").gt(now_ms)
         return any(self.ledger.query(job_key(restore_id).pk, "SHARD#", where=condition))
@@ -124,15 +132,26 @@ class RestoreRecords:
         rows = self.ledger.query(job_key(restore_id).pk, f"FAILURE#{table_number:04d}#", page_size=_NOTES_SHOWN)
         return [str(row.get("text")) for row in islice(rows, _NOTES_SHOWN)]
 
+    def rejections(self, restore_id: str, table_number: int) -> list[PlacedReason]:
+        """Why items of a table were rejected, of the first 100 shards that ended with any."""
+        rows = self.ledger.query(job_key(restore_id).pk, f"REJECTED#{table_number:04d}#", page_size=_NOTES_SHOWN)
+        texts = (str(row.get("reasons")) for row in islice(rows, _NOTES_SHOWN))
+        return [reason for text in texts for reason in msgspec.json.decode(text, type=list[PlacedReason])]
+
     # --- accepting -------------------------------------------------------------------------------------------
 
     def create_job(self, job: Job) -> None:
+        """A row that is there already is this one: an answer was lost on its way, and the client sent the write again.
+        Nobody else can know the id."""
         row = _row(job) | {"kind": KIND, "sort_name": job.restore_id, "opened_at_ms": job.created_at_ms}
-        self.ledger.write(Put(job_key(job.restore_id), row, absent()))
+        with suppress(ConditionFailed):
+            self.ledger.write(Put(job_key(job.restore_id), row, absent()))
 
     def discard_job(self, restore_id: str) -> None:
-        """Takes back a job nobody was told of. Only while ACCEPTING: nobody else can know it."""
-        self.ledger.write(Delete(job_key(restore_id), Attr("status").eq(Status.ACCEPTING.value)))
+        """Takes back a job nobody was told of. Only while ACCEPTING: nobody else can know it. One that is gone is taken
+        back already; one that reconcile ended stays as it is."""
+        with suppress(ConditionFailed):
+            self.ledger.write(Delete(job_key(restore_id), Attr("status").eq(Status.ACCEPTING.value)))
 
     def create_parts(self, job: Job, tables: Sequence[Table], shards: Iterable[Shard]) -> None:
         lapse = expiry(job.created_at_ms)

@@ -1,0 +1,82 @@
+"""Runs seeds, or crash points, and says what happened.
+
+python -m tests.simulation 1-2000              many seeds, on all cores
+python -m tests.simulation 17                  one seed again, with everything that happened in it
+python -m tests.simulation crash-points        every crash point
+python -m tests.simulation crash-points clear-and-restore/restore_shards/41/KILLED_AFTER
+"""
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterable
+
+from tests.simulation.crash_points import CrashPoint, crash, crash_points
+from tests.simulation.record import Record
+from tests.simulation.runner import Result, simulate
+from tests.simulation.scenarios import SCENARIOS
+
+_FAILURES_SHOWN = 10
+_CHUNK = 8
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", default="1-330", help="a seed, a range of seeds, or crash-points")
+    parser.add_argument("point", nargs="?", help="one crash point, as a failure names it")
+    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one, whatever the seed chooses")
+    chosen = parser.parse_args(arguments)
+    if chosen.what == "crash-points":
+        return _crash(chosen.point)
+    first, _, last = chosen.what.partition("-")
+    try:
+        seeds = range(int(first), int(last or first) + 1)
+    except ValueError:
+        parser.error(f"{chosen.what!r} is neither a seed, nor a range such as 1-2000, nor crash-points")
+    if len(seeds) == 1:
+        return _tell(simulate(seeds[0], chosen.scenario, with_trace=True))
+    return _run_all(((seed, chosen.scenario) for seed in seeds), len(seeds))
+
+
+def _crash(point: str | None) -> int:
+    if point is not None:
+        return _tell(crash(CrashPoint.parse(point), with_trace=True))
+    points = list(crash_points())
+    return _run_all(points, len(points))
+
+
+def _tell(result: Result) -> int:
+    print("\n".join(result.trace))
+    print(f"\n{result.scenario}, seed {result.seed}: {', '.join(result.outcomes)}; course {result.digest}")
+    print("\n".join(f"VIOLATION: {text}" for text in result.violations) or "no violation")
+    return int(bool(result.violations))
+
+
+def _one(what: tuple[int, str | None] | CrashPoint) -> tuple[str, Result]:
+    if isinstance(what, CrashPoint):
+        return f"make crashpoints SEEDS={what}", crash(what)
+    seed, scenario = what
+    named = f" --scenario {scenario}" if scenario else ""
+    return f"make simulate SEEDS='{seed}{named}'", simulate(seed, scenario)
+
+
+def _run_all(work: Iterable[tuple[int, str | None] | CrashPoint], count: int) -> int:
+    record = Record()
+    began_s = time.monotonic()
+    with multiprocessing.Pool() as pool:
+        for command, result in pool.imap_unordered(_one, work, chunksize=_CHUNK):
+            record.add(result)
+            if result.violations and len(record.failed) <= _FAILURES_SHOWN:
+                if len(record.failed) == 1:
+                    print("\n".join(result.trace))
+                print(f"\nFAILED {result.scenario}: {result.violations[0]}\n  again: {command}", flush=True)
+            if sys.stderr.isatty():
+                print(f"\r{record.runs}/{count}, {len(record.failed)} failed", end="", file=sys.stderr, flush=True)
+    print()
+    print("\n".join(record.lines(time.monotonic() - began_s)))
+    return int(bool(record.failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,269 @@
+"""boto3's clients for one process: every call takes time, may fail, may kill the process, and is tried again as
+botocore does it. The raw write path is answered through the same hook by which botocore lets moto answer.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+from chalicelib.aws import Clients
+from chalicelib.restore.datapath.raw_batch import attributes
+from tests.simulation.aws.dynamodb import Answer, Request, error
+from tests.simulation.faults import Fault
+from tests.simulation.scheduler import Dead
+
+ATTEMPTS = 3  # as chalicelib.aws configures botocore
+_TIMEOUT_US = 10_000_000
+_LATEST_EFFECT_US = 10_000_000
+_TRIED_AGAIN = frozenset({"ProvisionedThroughputExceededException", "InternalServerError", "SlowDown", "InternalError"})
+_TRIED_AGAIN_TOO = frozenset({"TransactionInProgressException", "ThrottlingException"})
+
+Effect = Callable[[Request], Answer]
+
+
+class Caller:
+    """How one process calls AWS. `effects[(service, operation)]` is what a call does."""
+
+    def __init__(self, world: Any, function: Callable[[], str]) -> None:
+        self.world = world
+        self.scheduler = world.scheduler
+        self.faults = world.faults
+        self.random = world.random
+        self._function = function
+
+    def call(self, service: str, operation: str, request: Request, attempts: int = ATTEMPTS) -> Answer:
+        for attempt in range(attempts):
+            if attempt:
+                self.scheduler.sleep(self.random.random() * min(20.0, 0.05 * 2**attempt))
+            try:
+                return self._attempt(service, operation, request)
+            except (ClientError, ReadTimeoutError) as failure:
+                if attempt == attempts - 1 or not _is_tried_again(failure):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _attempt(self, service: str, operation: str, request: Request) -> Answer:
+        process = self.scheduler.check_alive()
+        function = self._function()
+        fault = self.faults.at_call(function, operation)
+        if request.get("Key") == self.world.poison_key is not None and operation == "get_object":
+            fault = Fault.KILLED_AFTER
+        note = self.world.trace.call(process.name, function, service, operation, request, fault)
+        self.scheduler.wait(self._latency_us() + self._of_slow_targets(operation, request))
+        if fault in (Fault.KILLED_BEFORE, Fault.KILLED_IN_FLIGHT):
+            if fault is Fault.KILLED_IN_FLIGHT:
+                late_us = self.random.randrange(_LATEST_EFFECT_US)
+                self.scheduler.after(late_us, lambda: self._effect_of_the_dead(service, operation, request))
+            self._die(process)
+        if fault is Fault.TIMEOUT_BEFORE:
+            self._time_out()
+        if fault in (Fault.THROTTLED, Fault.ERROR_BEFORE):
+            raise _failure(service, operation, is_throttled=fault is Fault.THROTTLED)
+        self._refuse_in_conflict(operation)
+        try:
+            answer = self._effect(service, operation, request)
+        except ClientError as refusal:
+            note(str(refusal.response["Error"]["Code"]))
+            self._die_or_wait(process, fault)
+            raise
+        self._die_or_wait(process, fault)
+        if fault is Fault.TIMEOUT_AFTER:
+            self._time_out()
+        if fault is Fault.ERROR_AFTER:
+            raise _failure(service, operation, is_throttled=False)
+        return answer
+
+    def _die_or_wait(self, process: Any, fault: Fault | None) -> None:
+        if fault is Fault.KILLED_AFTER:
+            self._die(process)
+        self.scheduler.wait(self._latency_us())
+
+    def _die(self, process: Any) -> None:
+        self.world.kill(process, "killed by the simulation")
+        raise Dead
+
+    def _time_out(self) -> None:
+        self.scheduler.wait(_TIMEOUT_US)
+        raise ReadTimeoutError(endpoint_url="https://simulated")
+
+    def _latency_us(self) -> int:
+        if self.faults.hits(Fault.SLOW_CALL):
+            return int(self.random.randrange(300_000, 4_500_000))
+        return int(self.random.randrange(500, 8_000))
+
+    def _of_slow_targets(self, operation: str, request: Request) -> int:
+        is_to_target = operation == "batch_write_item" and self.world.ledger.name not in request["RequestItems"]
+        return int(self.world.slow_writes_us) if is_to_target else 0
+
+    def _refuse_in_conflict(self, operation: str) -> None:
+        if operation == "transact_write_items" and self.faults.hits(Fault.CONFLICT):
+            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+            more = {"CancellationReasons": reasons}
+            raise error("TransactionCanceledException", "TransactWriteItems", more=more)
+        if operation in ("put_item", "update_item", "delete_item") and self.faults.hits(Fault.CONFLICT):
+            raise error("TransactionConflictException", operation)
+
+    def _effect(self, service: str, operation: str, request: Request) -> Answer:
+        left: dict[str, list[Any]] = {}
+        if operation == "batch_write_item" and self.faults.hits(Fault.UNPROCESSED):
+            request, left = _without_some(request, self.random)
+        answer: Answer = self.world.effects[(service, operation)](request)
+        return {**answer, "UnprocessedItems": left} if left else answer
+
+    def _effect_of_the_dead(self, service: str, operation: str, request: Request) -> None:
+        """Whether it succeeds or not, nobody hears of it."""
+        try:
+            self.world.effects[(service, operation)](request)
+        except ClientError:
+            return
+
+
+def _is_tried_again(failure: Exception) -> bool:
+    if isinstance(failure, ReadTimeoutError):
+        return True
+    code = failure.response["Error"]["Code"] if isinstance(failure, ClientError) else ""
+    return code in _TRIED_AGAIN or code in _TRIED_AGAIN_TOO
+
+
+def _failure(service: str, operation: str, *, is_throttled: bool) -> ClientError:
+    if service == "s3":
+        return error("SlowDown" if is_throttled else "InternalError", operation, status=503 if is_throttled else 500)
+    if is_throttled:
+        return error("ProvisionedThroughputExceededException", operation)
+    return error("InternalServerError", operation, status=500)
+
+
+def _without_some(request: Request, random: Any) -> tuple[Request, dict[str, list[Any]]]:
+    """A batch whose last writes stay undone; at least one is done."""
+    ((table, writes),) = request["RequestItems"].items()
+    done = random.randrange(1, len(writes)) if len(writes) > 1 else 1
+    return {"RequestItems": {table: writes[:done]}}, {table: writes[done:]} if done < len(writes) else {}
+
+
+class SimulatedClient:
+    def __init__(self, service: str, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        if operation.startswith("__") or (self._service, operation) not in self._caller.world.effects:
+            raise AttributeError(operation)
+        return lambda **request: self._caller.call(self._service, operation, request)
+
+
+class SimulatedS3(SimulatedClient):
+    def __init__(self, caller: Caller) -> None:
+        super().__init__("s3", caller)
+
+    def get_object(self, **request: Any) -> Answer:
+        answer = self._caller.call("s3", "get_object", request)
+        return {**answer, "Body": Stream(answer["Body"], self._caller)}
+
+    def get_paginator(self, operation: str) -> Any:
+        def pages(**request: Any) -> Iterator[Answer]:
+            while True:
+                answer = self._caller.call("s3", operation, request)
+                yield answer
+                if "NextContinuationToken" not in answer:
+                    return
+                request = {**request, "ContinuationToken": answer["NextContinuationToken"]}
+
+        return SimpleNamespace(paginate=pages)
+
+
+class Stream:
+    """An object's body; it may break, or end as if the object ended there, which botocore tells by the length."""
+
+    def __init__(self, body: bytes, caller: Caller) -> None:
+        self._body = body
+        self._length = len(body)
+        self._position = 0
+        self._caller = caller
+
+    def read(self, amount: int | None = None) -> bytes:
+        self._caller.scheduler.wait(self._caller.random.randrange(200, 2_000))
+        faults = self._caller.faults
+        if faults.hits(Fault.STREAM_CUT):
+            raise ResponseStreamingError(error="connection reset by the simulation")
+        end = len(self._body) if amount is None else min(len(self._body), self._position + amount)
+        if faults.hits(Fault.STREAM_ENDED):
+            end = self._caller.random.randrange(self._position, end + 1)
+            self._body = self._body[:end]
+        block = self._body[self._position : end]
+        self._position += len(block)
+        if (amount is None or not block) and self._position < self._length:
+            raise IncompleteReadError(actual_bytes=self._position, expected_bytes=self._length)
+        return block
+
+    def close(self) -> None:
+        """A connection given back costs nothing here."""
+
+
+class SimulatedDynamoDB(SimulatedClient):
+    """With what the raw write path takes from a real client."""
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__("dynamodb", caller)
+        real = _real_client()
+        self.meta = SimpleNamespace(
+            endpoint_url="http://dynamodb.simulated",
+            config=SimpleNamespace(proxies={}, client_cert=None, user_agent="simulation"),
+            region_name="eu-west-1",
+            service_model=real.meta.service_model,
+            events=SimpleNamespace(emit=self._answer_raw),
+        )
+
+    def _get_credentials(self) -> Credentials:
+        return Credentials("simulated", "simulated")
+
+    def _answer_raw(self, event: str, *, request: Any) -> list[tuple[Any, Any]]:
+        """`before-send`: one attempt, whose failure is the raw path's to handle."""
+        document = json.loads(request.body)
+        ((table, raw),) = document["RequestItems"].items()
+        by_id: dict[int, Any] = {}
+        writes = []
+        for entry in raw:
+            write = {"PutRequest": {"Item": attributes(entry["PutRequest"]["Item"])}}
+            by_id[id(write)] = entry
+            writes.append(write)
+        try:
+            answer = self._caller.call("dynamodb", "batch_write_item", {"RequestItems": {table: writes}}, attempts=1)
+        except ClientError as failure:
+            code, status = failure.response["Error"]["Code"], failure.response["ResponseMetadata"]["HTTPStatusCode"]
+            body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code}).encode()
+            return [(None, SimpleNamespace(status_code=status, content=body))]
+        left = {name: [by_id[id(write)] for write in entries] for name, entries in answer["UnprocessedItems"].items()}
+        body = json.dumps({"UnprocessedItems": left}, separators=(",", ":")).encode()
+        return [(None, SimpleNamespace(status_code=200, content=body))]
+
+
+@cache
+def _real_client() -> Any:
+    return boto3.client(
+        "dynamodb", region_name="eu-west-1", aws_access_key_id="simulated", aws_secret_access_key="simulated"
+    )
+
+
+class SimulatedSQS(SimulatedClient):
+    """Tells the queue of which chain of invocations a message is part, as the tracing header does."""
+
+    def __init__(self, caller: Caller, container: Any) -> None:
+        super().__init__("sqs", caller)
+        self._container = container
+
+    def send_message(self, **request: Any) -> Answer:
+        return self._caller.call("sqs", "send_message", {**request, "Chain": self._container.invocation.chain + 1})
+
+
+class SimulatedClients(Clients):
+    def __init__(self, caller: Caller, container: Any) -> None:
+        super().__init__()
+        self._by_service["dynamodb"] = SimulatedDynamoDB(caller)
+        self._by_service["s3"] = SimulatedS3(caller)
+        self._by_service["sqs"] = SimulatedSQS(caller, container)

@@ -1,0 +1,251 @@
+"""Defects put into the service on purpose, one at a time. The simulation must find each of them within the seeds that
+`make test` runs; one that finds nothing would prove nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+from boto3.dynamodb.conditions import Attr
+
+from chalicelib.backup import recorder
+from chalicelib.backup.recorder import Recorder
+from chalicelib.backup.rows import SetRecord
+from chalicelib.backup.verification import VerifiedExport
+from chalicelib.ledger import Ledger, Update
+from chalicelib.restore import advance, slots, worker
+from chalicelib.restore.claims import Claims
+from chalicelib.restore.datapath.raw_batch import RawAnswer
+from chalicelib.restore.decision import Move, Work, decide
+from chalicelib.restore.model import FileCheckpoint, Kind, SlotState, Status
+from chalicelib.restore.phases import loading, safeguarding
+from chalicelib.restore.records import RestoreRecords
+from chalicelib.restore.work import Ended
+from tests.simulation.threads import SimulatedThread
+
+_BATCH = 25
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`apply` is a context manager; `scenarios` are those whose seeds may find it."""
+
+    name: str
+    apply: Callable[[], Any]
+    scenarios: tuple[str, ...]
+
+
+MUTATIONS: list[Mutation] = []
+
+
+def mutation(*scenarios: str) -> Callable[[Callable[[], Iterator[None]]], Callable[[], Iterator[None]]]:
+    def register(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
+        MUTATIONS.append(Mutation(function.__name__, contextmanager(function), scenarios))
+        return function
+
+    return register
+
+
+@mutation("three-at-once", "restore-many", "cycle")
+def a_conditional_dropped() -> Iterator[None]:
+    """A restore is moved on without looking where it stands."""
+    write = Ledger.write
+
+    def unconditional(self: Ledger, write_: Any) -> Any:
+        if isinstance(write_, Update) and write_.key.sk == "JOB" and "moved_at_ms" in write_.set:
+            write_ = replace(write_, condition=Attr("pk").exists())
+        return write(self, write_)
+
+    with patch.object(Ledger, "write", unconditional):
+        yield
+
+
+@mutation("restore-one", "restore-many", "clear-and-restore")
+def a_lost_slot() -> Iterator[None]:
+    """A slot whose message was lost counts as taken for ever."""
+
+    def is_free(slot: Any, now_ms: int) -> bool:
+        if slot is None or slot.state is SlotState.IDLE:
+            return True
+        return slot.state is SlotState.BUSY and slot.busy_until_ms <= now_ms
+
+    with patch.object(slots, "is_free", is_free):
+        yield
+
+
+@mutation("long-chain", "restore-one")
+def a_count_added_twice() -> Iterator[None]:
+    """A shard that was continued counts again what its checkpoint had counted."""
+    ended = loading._Load.ended
+
+    def twice(self: Any, failure: str | None) -> Ended:
+        answer = ended(self, failure)
+        again = sum(checkpoint.written for checkpoint in self._begun)
+        return replace(answer, table_add={**answer.table_add, "written": answer.table_add.get("written", 0) + again})
+
+    with patch.object(loading._Load, "ended", twice):
+        yield
+
+
+@mutation("clear-and-restore", "cancelled")
+def clear_before_check() -> Iterator[None]:
+    """CHECKING is over as soon as the targets are checked."""
+
+    def hasty(job: Any, tables: Any, now_ms: int) -> Any:
+        decision = decide(job, tables, now_ms)
+        is_checking = isinstance(decision, Work) and job.status is Status.CHECKING
+        if is_checking and job.clear_existing_data and all(table.checking_ended for table in tables):
+            return Move(Status.CLEARING)
+        return decision
+
+    with patch.object(advance, "decide", hasty):
+        yield
+
+
+@mutation("daily-set", "cycle")
+def manifest_written_before_verification() -> Iterator[None]:
+    """The summary is believed: neither checksums nor data files are looked at."""
+
+    def believing(s3: Any, bucket: str, *, summary_key: str, **_: Any) -> VerifiedExport:
+        summary = msgspec.json.decode(s3.get_object(Bucket=bucket, Key=summary_key)["Body"].read())
+        return VerifiedExport(
+            summary_key=summary_key,
+            files_key=summary["manifestFilesS3Key"],
+            files_md5="",
+            export_time=summary["exportTime"],
+            item_count=summary["itemCount"],
+            billed_size_bytes=0,
+            size_bytes=0,
+            data_files=1,
+        )
+
+    with patch.object(recorder, "verify_export", believing):
+        yield
+
+
+@mutation("long-chain", "restore-one", "cycle")
+def a_checkpoint_one_batch_too_far() -> Iterator[None]:
+    """What is under way counts as written."""
+    checkpoints = loading._Load._checkpoints
+
+    def too_far(self: Any) -> list[FileCheckpoint]:
+        moved = []
+        for file, checkpoint in zip(self._files, checkpoints(self), strict=True):
+            line = min(file.item_count, checkpoint.line + _BATCH)
+            ahead = line - checkpoint.line
+            moved.append(msgspec.structs.replace(checkpoint, line=line, written=checkpoint.written + ahead))
+        return moved
+
+    with patch.object(loading._Load, "_checkpoints", too_far):
+        yield
+
+
+@mutation("clear-and-restore", "cancelled")
+def a_late_clear_worker_during_loading() -> Iterator[None]:
+    """CLEARING is over although segments are still being cleared."""
+
+    def hasty(job: Any, tables: Any, now_ms: int) -> Any:
+        decision = decide(job, tables, now_ms)
+        is_begun = now_ms - job.moved_at_ms > 40
+        if isinstance(decision, Work) and job.status is Status.CLEARING and is_begun:
+            return Move(Status.LOADING)
+        return decision
+
+    with patch.object(advance, "decide", hasty):
+        yield
+
+
+@mutation("cancelled")
+def the_lock_released_while_a_claim_lives() -> Iterator[None]:
+    with patch.object(RestoreRecords, "has_live_claim", lambda self, restore_id, now_ms: False):
+        yield
+
+
+@mutation("restore-one", "restore-many", "three-at-once", "clear-and-restore")
+def a_claim_taken_over_early() -> Iterator[None]:
+    """A claim counts for half a minute, whatever it says."""
+    claimable, claim = RestoreRecords.claimable, Claims.claim
+
+    def early(self: RestoreRecords, *where: Any, **how: Any) -> Any:
+        *rest, now_ms = where
+        return claimable(self, rest[0], rest[1], rest[2], now_ms + 285_000, **how)
+
+    def take(self: Claims, *what: Any, now_ms: int, **how: Any) -> Any:
+        return claim(self, *what, now_ms=now_ms + 285_000, **how)
+
+    busy = patch.object(slots, "is_free", lambda slot, now_ms: True)
+    with patch.object(RestoreRecords, "claimable", early), patch.object(Claims, "claim", take), busy:
+        yield
+
+
+@mutation("daily-set", "cycle")
+def an_event_trusted_without_verification() -> Iterator[None]:
+    """The summary's event is taken for the export's end."""
+    judge = Recorder._judge
+
+    def trusting(self: Recorder, case: Any) -> Any:
+        real = self._dynamodb
+
+        class Trusting:
+            def describe_export(self, ExportArn: str) -> Mapping[str, Any]:
+                answer = real.describe_export(ExportArn=ExportArn)
+                return {"ExportDescription": {**answer["ExportDescription"], "ExportStatus": "COMPLETED"}}
+
+        self._dynamodb = Trusting()
+        try:
+            return judge(self, case)
+        finally:
+            self._dynamodb = real
+
+    with patch.object(Recorder, "_judge", trusting):
+        yield
+
+
+@mutation("clear-and-restore", "cancelled")
+def a_safety_backup_not_waited_for() -> Iterator[None]:
+    def hasty(around: Any, run: Any, job: Any, table: Any, shard: Any) -> Any:
+        arn = safeguarding._find_backup(around, job, table) or safeguarding._create_backup(around, job, table)
+        return Ended(table_set={"safety_backup_arn": arn})
+
+    with patch.dict(worker.WORK, {(Status.SAFEGUARDING, Kind.SAFEGUARD): hasty}):
+        yield
+
+
+@mutation("long-chain")
+def a_chain_without_end() -> Iterator[None]:
+    """What real Lambda stops after 16 invocations."""
+    with patch.object(slots, "HOP_LIMIT", 1_000):
+        yield
+
+
+@mutation("restore-one", "cycle", "long-chain")
+def unprocessed_items_taken_for_written() -> Iterator[None]:
+    with patch.object(RawAnswer, "is_clean", property(lambda self: self.status == 200)):
+        yield
+
+
+@mutation("restore-one", "cycle", "restore-many")
+def an_ended_restore_that_keeps_its_locks() -> Iterator[None]:
+    with patch.object(RestoreRecords, "release_lock", lambda self, target, restore_id: None):
+        yield
+
+
+@mutation("daily-set", "cycle")
+def a_set_closed_while_exports_run() -> Iterator[None]:
+    with patch.object(SetRecord, "is_decided", property(lambda self: len(self.exports) == len(self.set.tables))):
+        yield
+
+
+@mutation("restore-one", "restore-many", "cycle", "clear-and-restore")
+def threads_not_joined() -> Iterator[None]:
+    """A worker waits for its first thread only; others may have a request open when it gives its claim back."""
+    join = SimulatedThread.join
+
+    def join_first(self: SimulatedThread) -> None:
+        if self.name == "transfer-0":
+            join(self)
+
+    with patch.object(SimulatedThread, "join", join_first):
+        yield

@@ -1,0 +1,100 @@
+"""What people do: ask for a restore until there is one, cancel it, start a backup. They see what the API tells them,
+and nothing else; a request without an answer may have taken effect."""
+
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.errors import Conflict, NotFound, Unavailable
+from chalicelib.ledger.writes import plain_row
+from chalicelib.restore.model import TERMINAL, Status
+from chalicelib.restore.requests import parse_restore_request
+from tests.simulation.world import ApiFailed, World
+
+_TRIES = 12
+_NO_ANSWER = (ApiFailed, ClientError, BotoCoreError, Unavailable)
+
+
+def ask(world: World, name: str, body: dict[str, Any]) -> str | None:
+    """POST /restores; the id of the restore, or None where it was refused for good. `name` finds it again when the
+    answer was lost."""
+    request = parse_restore_request(body)
+    for _ in range(_TRIES):
+        try:
+            job = world.api(lambda services: services.desk.accept(request, name))
+            return str(job.restore_id)
+        except _NO_ANSWER:
+            world.sleep_minutes(4)  # by then a request that was cut off is ended by reconcile
+        except Conflict as conflict:
+            if conflict.code != "target_locked":
+                return None
+            world.sleep_minutes(2)
+        except NotFound:
+            return None
+        found = _asked_before(world, name)
+        if found is not None:
+            return found
+    return None
+
+
+def _asked_before(world: World, name: str) -> str | None:
+    """As GET /restores shows it: a restore of ours that was accepted after all."""
+    for job in jobs(world):
+        was_accepted = job["status"] != "ACCEPTING" and "not accepted" not in (job.get("reason") or "")
+        if job["requested_by"] == name and was_accepted:
+            return str(job["restore_id"])
+    return None
+
+
+def jobs(world: World) -> list[dict[str, Any]]:
+    rows = [plain_row(item) for key, item in list(world.ledger.items.items()) if key[1] == "JOB"]
+    return sorted(rows, key=lambda row: (row["created_at_ms"], row["restore_id"]))
+
+
+def cancel_in(world: World, restore_id: str, phase: Status) -> None:
+    """Cancels as soon as GET /restores/{id} shows the phase; a restore that has gone past it is left alone."""
+    while True:
+        status = Status(plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])["status"])
+        if status is phase:
+            break
+        if status in TERMINAL:
+            return
+        world.scheduler.sleep(0.02)
+    world.scheduler.sleep(world.random.choice((0.0, 0.2, 3.0)) * world.random.random())
+    cancel(world, restore_id)
+
+
+def cancel(world: World, restore_id: str) -> None:
+    for _ in range(_TRIES):
+        try:
+            world.api(lambda services: services.desk.cancel(restore_id))
+            return
+        except _NO_ANSWER:
+            world.sleep_minutes(1)
+        except (Conflict, NotFound):
+            return
+
+
+def is_ended(world: World, restore_id: str) -> bool:
+    return Status(plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])["status"]) in TERMINAL
+
+
+def back_up(world: World) -> str | None:
+    """POST /backups; the set's name."""
+    for _ in range(_TRIES):
+        try:
+            return str(world.api(lambda services: services.backups.start_by_hand(None))["backup_date"])
+        except _NO_ANSWER:
+            world.sleep_minutes(1)
+        except Conflict:
+            world.sleep_minutes(0.1)
+    return None
+
+
+def wait_until(world: World, is_true: Callable[[], bool], minutes: float) -> bool:
+    for _ in range(round(minutes * 12)):
+        if is_true():
+            return True
+        world.sleep_minutes(1 / 12)
+    return is_true()

@@ -1,0 +1,181 @@
+"""What must be true when a run has ended: for every restore and every set that anybody asked for, whatever failed."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.ledger.writes import plain_row
+from chalicelib.restore.model import TERMINAL, Status
+from tests.simulation import operators
+from tests.simulation.watch import ITEM_MARK
+
+Items = list[dict[str, Any]]
+_COUNTS = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
+_UNTOUCHED_IN = frozenset({Status.PLANNING, Status.CHECKING, Status.SAFEGUARDING})
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How a restore ends when nothing keeps it from it. `refused`: items that DynamoDB refuses, by target."""
+
+    status: Status = Status.COMPLETED
+    clears: bool = False
+    dry_run: bool = False
+    may_fail: bool = False
+    may_be_cancelled: bool = False
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+class Verdict:
+    def __init__(self, world: Any) -> None:
+        self._world = world
+        self.standing: dict[str, Items] = {}
+        self.backed: dict[str, Items] = {}
+        self.expected: dict[str, Expected] = {}
+        self.sets: dict[str, dict[str, str | None]] = {}
+        self.overlapping = False
+        self.outcomes: list[str] = []
+
+    def judge(self) -> None:
+        for job in operators.jobs(self._world):
+            self._judge_restore(job)
+        for name, tables in self.sets.items():
+            self._judge_set(name, tables)
+        for key, item in self._world.ledger.items.items():
+            if key[0].startswith("LOCK#"):
+                self._wrong(f"{key[0]} is still held by {item['restore_id']['S']}")
+            if "open_kind" in item:
+                self._wrong(f"{key[0]} is still open work")
+            if ITEM_MARK in repr(item):
+                self._wrong(f"item content stands in the ledger row {key}")
+
+    def _wrong(self, text: str) -> None:
+        self._world.watch.violated(text)
+
+    # --- restores --------------------------------------------------------------------------------------------
+
+    def _judge_restore(self, job: dict[str, Any]) -> None:
+        restore_id, status = job["restore_id"], Status(job["status"])
+        if status not in TERMINAL:
+            self._wrong(f"restore {restore_id} is still {status}")
+            return
+        expected = self.expected.get(restore_id)
+        tables = self._tables(restore_id)
+        self._judge_receipt(job, tables)
+        if expected is None:
+            if status is not Status.FAILED or "not accepted" not in job["reason"]:
+                self._wrong(f"restore {restore_id}, of which nobody was told, ended {status}: {job.get('reason')}")
+            return
+        self.outcomes.append(status.value)
+        self._judge_status(job, status, expected)
+        for table in tables:
+            self._judge_counts(job, table, status, expected)
+            if not self.overlapping or status is Status.COMPLETED:
+                self._judge_items(job, table, status, expected)
+
+    def _tables(self, restore_id: str) -> list[dict[str, Any]]:
+        rows = self._world.ledger.partitions[f"RESTORE#{restore_id}"]
+        return [plain_row(item) for key, item in sorted(rows.items()) if key[1].startswith("TABLE#")]
+
+    def _judge_receipt(self, job: dict[str, Any], tables: list[dict[str, Any]]) -> None:
+        stored = self._world.s3.objects.get(f"restores/{job['restore_id']}/receipt.json")
+        if stored is None:
+            self._wrong(f"restore {job['restore_id']} ended without a receipt")
+            return
+        receipt = json.loads(stored.body)
+        said = (receipt["status"], [[table[name] for name in _COUNTS] for table in receipt["tables"]])
+        if len(tables) == job["table_count"] and said != (
+            job["status"],
+            [[table[name] for name in _COUNTS] for table in tables],
+        ):
+            self._wrong(f"the receipt of {job['restore_id']} says {said}, the ledger something else")
+
+    def _judge_status(self, job: dict[str, Any], status: Status, expected: Expected) -> None:
+        if status is expected.status:
+            return
+        if status is Status.COMPLETED:
+            if expected.status is not Status.COMPLETED:
+                self._wrong(f"restore {job['restore_id']} is COMPLETED although items are missing")
+            return
+        if status is Status.CANCELLED and not expected.may_be_cancelled:
+            self._wrong(f"restore {job['restore_id']} is CANCELLED, and nobody asked for it")
+        if status in (Status.PARTIAL, Status.FAILED) and not job.get("reason"):
+            self._wrong(f"restore {job['restore_id']} is {status} without a reason")
+
+    def _judge_counts(self, job: dict[str, Any], table: dict[str, Any], status: Status, expected: Expected) -> None:
+        what = f"restore {job['restore_id']}, table {table['target']}"
+        accounted = sum(table[name] for name in _COUNTS)
+        if (
+            status is Status.COMPLETED
+            and not job["dry_run"]
+            and (accounted, table["rejected"])
+            != (
+                table["item_count"],
+                0,
+            )
+        ):
+            self._wrong(f"{what}: COMPLETED with {accounted} of {table['item_count']}, {table['rejected']} rejected")
+        if status is Status.COMPLETED and job["dry_run"] and table["data_files_read"] != table["data_files"]:
+            self._wrong(f"{what}: a dry run read {table['data_files_read']} of {table['data_files']} data files")
+        refused = expected.refused.get(table["target"], 0)
+        if table["rejected"] > refused:
+            self._wrong(f"{what}: {table['rejected']} rejected, DynamoDB refuses {refused}")
+        if status is Status.PARTIAL and accounted == table["item_count"] and table["rejected"] != refused:
+            self._wrong(f"{what}: all is accounted for, but {table['rejected']} of {refused} rejected")
+
+    def _judge_items(self, job: dict[str, Any], table: dict[str, Any], status: Status, expected: Expected) -> None:
+        what = f"restore {job['restore_id']} ({status}), table {table['target']}"
+        target = table["target"]
+        actual = {item["id"]["S"]: item for item in self._world.dynamodb.tables[target].items.values()}
+        before = {item["id"]["S"]: item for item in self.standing[target]}
+        backed = {item["id"]["S"]: item for item in self.backed.get(target, []) if item["id"]["S"]}
+        for name, item in actual.items():
+            if item not in (before.get(name), backed.get(name)):
+                self._wrong(f"{what}: an item is neither what stood there nor what was backed up")
+                return
+        if self._is_untouched(job, status, expected):
+            if actual != before:
+                self._wrong(f"{what}: it should be untouched, and is not")
+            return
+        restored = [name for name in backed if actual.get(name) == backed[name]]
+        if len(restored) < table["written"] and not self.overlapping:
+            self._wrong(f"{what}: {table['written']} written, {len(restored)} are there")
+        if not expected.clears and not before.keys() <= actual.keys():
+            self._wrong(f"{what}: items that stood there are gone, and nobody cleared")
+        is_whole = status is Status.COMPLETED or (status is Status.PARTIAL and expected.refused)
+        if is_whole and sum(table[name] for name in _COUNTS) == table["item_count"]:
+            wanted = backed if expected.clears else {**before, **backed}
+            if actual != wanted:
+                self._wrong(f"{what}: {len(actual)} items, {len(wanted)} expected; they differ")
+
+    def _is_untouched(self, job: dict[str, Any], status: Status, expected: Expected) -> bool:
+        if expected.dry_run:
+            return True
+        if status is Status.CANCELLED:
+            return Status(job["cancelled_in"]) in _UNTOUCHED_IN
+        return status is Status.FAILED and "nothing was cleared or written" in job["reason"]
+
+    # --- sets ------------------------------------------------------------------------------------------------
+
+    def _judge_set(self, name: str, tables: dict[str, str | None]) -> None:
+        stored = self._world.s3.objects.get(f"native-exports/{name}/manifest.json")
+        if stored is None:
+            self._wrong(f"set {name} has no manifest")
+            return
+        manifest = json.loads(stored.body)
+        said = {table["table_name"]: table for table in manifest["tables"]}
+        if said.keys() != tables.keys():
+            self._wrong(f"set {name} has the tables {sorted(said)}, {sorted(tables)} were asked for")
+            return
+        for table, outcome in tables.items():
+            entry = said[table]
+            self.outcomes.append(entry["status"])
+            if outcome == "COMPLETED" and entry["status"] != "COMPLETED":
+                self._wrong(f"set {name}: {table} is {entry['status']}: {entry['failure_code']}")
+            if outcome != "COMPLETED" and (entry["status"] != "FAILED" or not entry["failure_message"]):
+                self._wrong(f"set {name}: {table} is {entry['status']}, it must be FAILED with its reason")
+            if outcome not in (None, "COMPLETED", entry["failure_code"]):
+                self._wrong(f"set {name}: {table} failed with {entry['failure_code']}, not {outcome}")
+        whole = all(outcome == "COMPLETED" for outcome in tables.values())
+        if manifest["status"] != ("COMPLETE" if whole else "PARTIAL"):
+            self._wrong(f"set {name} is {manifest['status']}")
