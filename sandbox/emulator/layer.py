@@ -1,7 +1,8 @@
 """The ASGI app of the sandbox: ministack, with the calls it lacks answered here.
 
-What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports (an overlay, see Overlay)
-and the list of worker processes (`functions`). Every other request goes to ministack untouched.
+What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports (an overlay, see Overlay),
+the list of worker processes (`functions`) and of IAM's decisions (`decisions`). Every other request goes to ministack
+untouched.
 """
 
 import importlib
@@ -9,7 +10,7 @@ import importlib.util
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
-from sandbox.emulator import functions
+from sandbox.emulator import decisions, functions
 from sandbox.emulator.api_gateway import RestApis, is_handled
 from sandbox.emulator.asgi import App, ClientGone, Receive, Reply, Scope, Send, call, read_body, send_reply
 
@@ -67,6 +68,8 @@ class Layer:
             return await self._rest_apis.handle(scope, await read_body(receive))
         if scope["path"] == functions.WORKERS_PATH:
             return functions.list_workers()
+        if scope["path"] == decisions.DECISIONS_PATH:
+            return decisions.take()
         if self._overlay is None:
             return None
         if scope["path"] == _RESET_PATH:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.emulator import functions, iam
+from sandbox.emulator import decisions, functions, iam
 from sandbox.emulator.asgi import App, Message, Receive, Scope, Send
 from sandbox.emulator.layer import Layer, export_overlay
 
@@ -88,6 +88,7 @@ async def _serve(listener: socket.socket, endpoint_url: str, temporary: Path, *,
     from ministack.app import app
 
     iam.install()
+    decisions.install()
     functions.shorten_state_changes()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]

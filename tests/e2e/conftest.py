@@ -16,8 +16,11 @@ Found = TypeVar("Found")
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("project"))
+
+
+def copy_project(copy: Path) -> Path:
     """A copy of what is deployed, so that a sandbox that runs beside the tests keeps its own `.sandbox/`."""
-    copy = tmp_path_factory.mktemp("project")
     for name in ("app.py", "requirements.txt"):
         shutil.copy(REPOSITORY / name, copy / name)
     for name in ("chalicelib", ".chalice"):

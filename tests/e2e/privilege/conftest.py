@@ -1,0 +1,28 @@
+"""A sandbox of its own, with marked tables: policies are taken apart in it, which no other test should meet."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox.sandbox import Sandbox
+from tests.e2e.conftest import copy_project
+from tests.e2e.privilege import marked, whole_run
+from tests.e2e.privilege.stand import Stand
+
+
+@pytest.fixture(scope="session")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    project = copy_project(tmp_path_factory.mktemp("marked-project"))
+    config_path = Path(project / ".chalice" / "config.json")
+    config = json.loads(config_path.read_text())
+    config["stages"]["sandbox"]["environment_variables"]["DYNAMODB_TABLES"] = json.dumps(marked.BACKED_UP)
+    config_path.write_text(json.dumps(config))
+    with Sandbox(project_dir=project) as running:
+        yield Stand(running)
+
+
+@pytest.fixture(scope="session")
+def whole(stand: Stand) -> whole_run.WholeRun:
+    return whole_run.run(stand)

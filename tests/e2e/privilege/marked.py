@@ -1,0 +1,93 @@
+"""Tables whose items carry unmistakable marks: wherever a mark turns up, item content is where it must not be."""
+
+import secrets
+from typing import Any
+
+Item = dict[str, dict[str, Any]]
+
+# Made anew for every run, so that no mark can stand in this repository's own text, and none can be a coincidence.
+KEY_MARK = f"keymark{secrets.token_hex(8)}"
+VALUE_MARK = f"valuemark{secrets.token_hex(8)}"
+NAME_MARK = f"namemark{secrets.token_hex(8)}"
+NESTED_MARK = f"nestedmark{secrets.token_hex(8)}"
+REFUSED_MARK = f"refusedmark{secrets.token_hex(8)}"
+NO_ITEM_MARK = f"noitemmark{secrets.token_hex(8)}"
+NUMBER_MARK = str(10**24 + secrets.randbelow(10**24))
+BINARY_MARK = secrets.token_bytes(24)
+BINARY_KEY_MARK = secrets.token_bytes(24)
+
+ORDERS = "marked-orders"
+DEVICES = "marked-devices"
+UNPROTECTED = "marked-unprotected"  # no point-in-time recovery: its export fails
+# Named as a ledger: clearing must refuse it, whatever the request says.
+LEDGER_OF_ANOTHER_STAGE = "tablevault-other-ledger"
+BACKED_UP = (ORDERS, DEVICES, UNPROTECTED)
+
+# More than CLEARING scans in one page, so that it writes a checkpoint with a scan position.
+ORDER_COUNT = 1_050
+
+
+def create_tables(dynamodb: Any) -> None:
+    keys = {ORDERS: "S", DEVICES: "B", UNPROTECTED: "S", LEDGER_OF_ANOTHER_STAGE: "B"}
+    for name, key_type in keys.items():
+        dynamodb.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": key_type}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
+        if name in (ORDERS, DEVICES):
+            dynamodb.update_continuous_backups(
+                TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+            )
+
+
+def orders() -> list[Item]:
+    return [
+        {
+            "id": {"S": f"{KEY_MARK}-{number:05d}"},
+            "note": {"S": f"before {VALUE_MARK} after"},
+            NAME_MARK: {"BOOL": True},
+            "number": {"N": NUMBER_MARK},
+            "bytes": {"B": BINARY_MARK},
+            "deep": {"M": {"list": {"L": [{"S": NESTED_MARK}, {"NS": [NUMBER_MARK]}, {"BS": [BINARY_MARK]}]}}},
+        }
+        for number in range(ORDER_COUNT)
+    ]
+
+
+def devices() -> list[Item]:
+    return [{"id": {"B": BINARY_KEY_MARK + bytes([number])}, "note": {"S": VALUE_MARK}} for number in range(3)]
+
+
+def refused_lines() -> list[bytes]:
+    """Lines of a data file that DynamoDB refuses, each for another reason, and lines that are no items at all.
+
+    DynamoDB's own reason for the first repeats the number it was sent.
+    """
+    key = f'"id":{{"S":"{REFUSED_MARK}'
+    too_large = "x" * (400 * 1024)
+    return [
+        f'{{"Item":{{{key}-1"}},"n":{{"N":"{REFUSED_MARK}"}}}}}}'.encode(),
+        f'{{"Item":{{"note":{{"S":"without a key {REFUSED_MARK}"}}}}}}'.encode(),
+        f'{{"Item":{{"id":{{"N":"{NUMBER_MARK}"}},"note":{{"S":"{REFUSED_MARK}"}}}}}}'.encode(),
+        f'{{"Item":{{{key}-2"}},"large":{{"S":"{too_large}"}}}}}}'.encode(),
+        f'{{"Item":{{{key}-3"}},"{NAME_MARK}":{{"{REFUSED_MARK}":"1"}}}}}}'.encode(),
+        f"this is no item: {NO_ITEM_MARK}".encode(),
+        f'{{"Item":{{{key}-4'.encode() + b'\xff\xfe"}}}',
+    ]
+
+
+def marks() -> dict[str, bytes]:
+    """What to look for, by name."""
+    texts = {
+        "a key": KEY_MARK,
+        "a value": VALUE_MARK,
+        "an attribute's name": NAME_MARK,
+        "a nested value": NESTED_MARK,
+        "a refused item": REFUSED_MARK,
+        "a line that is no item": NO_ITEM_MARK,
+        "a number": NUMBER_MARK,
+    }
+    found = {name: text.encode() for name, text in texts.items()}
+    return found | {"a binary value": BINARY_MARK, "a binary key": BINARY_KEY_MARK}

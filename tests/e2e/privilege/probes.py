@@ -1,0 +1,252 @@
+"""For every statement of every policy, the smallest thing the service does with it.
+
+A probe says what went wrong, as the operator would see it (an error answer, a failed export, a restore that is blocked
+or does not end); None when all is well. It cleans up behind itself, so that the next one begins as it did.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from chalicelib.restore.model import TERMINAL
+from tests.e2e.privilege import marked
+from tests.e2e.privilege.whole_run import (
+    TODAY,
+    WholeRun,
+    is_finished,
+    lose_message,
+    record_export,
+    start_restore,
+)
+
+Probe = Callable[[WholeRun], str | None]
+_MISSED = "2026-01-02"
+
+
+# --- the API ----------------------------------------------------------------------------------------------------
+
+
+def _asks(path: str, expected: int, body: Any = None) -> Probe:
+    def probe(whole: WholeRun) -> str | None:
+        said = whole.stand.ask("GET" if body is None else "POST", path, body)
+        return None if said.status == expected else f"{path} answers {said.status} instead of {expected}"
+
+    return probe
+
+
+def read_ledger(whole: WholeRun) -> str | None:
+    return _asks(f"/restores/{whole.restore_id}", 200)(whole)
+
+
+list_restores = _asks("/restores", 200)
+look_for_the_latest = _asks("/restores", 404, {"backup_date": "latest", "tables": ["nobodys"]})
+
+
+def read_manifest(whole: WholeRun) -> str | None:
+    return _asks(f"/backups/{whole.small_backup_date}", 200)(whole)
+
+
+def accept_restore(whole: WholeRun) -> str | None:
+    """A restore that is accepted wakes a worker, whom nobody lets take the message here."""
+    stand = whole.stand
+    said = stand.ask("POST", "/restores", {"backup_date": whole.small_backup_date, "dry_run": True})
+    if said.status != 202:
+        return f"POST /restores answers {said.status} instead of 202"
+    restore_id = said.body["restore_id"]
+    stand.forget(f"RESTORE#{restore_id}")
+    is_woken = any(restore_id in body for body in stand.waiting_messages())
+    return None if is_woken else "no worker is woken for an accepted restore"
+
+
+def back_up_by_hand(whole: WholeRun) -> str | None:
+    started = whole.stand.start_backup(marked.DEVICES)
+    [table] = started["tables"]
+    if table["status"] == "FAILED":
+        return f"the export is {table['status']}: {table['failure_message']}"
+    whole.stand.await_backup(started["backup_date"])
+    return None
+
+
+def let_in(whole: WholeRun) -> str | None:
+    """The authorizer, without the tokens it has read before."""
+    stand = whole.stand
+    stand.cool_down("authorize")
+    event = {
+        "type": "TOKEN",
+        "authorizationToken": f"Bearer {stand.sandbox.token}",
+        "methodArn": "arn:aws:execute-api:us-east-1:000000000000:api/api/GET/restores",
+    }
+    said, error = stand.invoke("authorize", event)
+    if error:
+        return error
+    return None if said["context"]["scopes"] else "the right token gives no scope"
+
+
+# --- backups ----------------------------------------------------------------------------------------------------
+
+
+def run_schedule(whole: WholeRun) -> str | None:
+    """The day's set was planned eight hours ago, and its only export is not started: it has to be looked for among
+    those that run, and then to be started."""
+    stand = whole.stand
+    _plan(whole, TODAY)
+    error = stand.invoke_schedule("start_exports")
+    return error or _export_trouble(whole, TODAY)
+
+
+def find_missed_set(whole: WholeRun) -> str | None:
+    """The same by reconcile."""
+    _plan(whole, _MISSED)
+    error = whole.stand.invoke_schedule("reconcile")
+    trouble = error or _export_trouble(whole, _MISSED)
+    whole.stand.forget(f"BACKUP#{_MISSED}")
+    return trouble
+
+
+def _plan(whole: WholeRun, backup_date: str) -> None:
+    """A folder nothing was exported to, so that no export is found there."""
+    whole.stand.plan_set_hours_ago(backup_date, whole.small_backup_date, marked.DEVICES, folder="unseen")
+
+
+def _export_trouble(whole: WholeRun, backup_date: str) -> str | None:
+    row = whole.stand.catalog.export_row(backup_date, marked.DEVICES)
+    if row is None or row.export_arn is None:
+        return f"no export was started: {row.failure_message if row else 'it has no row'}"
+    return None
+
+
+def record_by_event(whole: WholeRun) -> str | None:
+    stand = whole.stand
+    key = stand.unrecord_export(whole.reread_backup_date, marked.DEVICES)
+    error = record_export(stand, key)
+    if error is None and not is_finished(stand, whole.reread_backup_date):
+        return "the set has no manifest"
+    return error
+
+
+def record_by_reconcile(whole: WholeRun) -> str | None:
+    stand = whole.stand
+    stand.unrecord_export(whole.reread_backup_date, marked.DEVICES)
+    error = stand.invoke_schedule("reconcile")
+    finished = is_finished(stand, whole.reread_backup_date)
+    return error or (None if finished else "the export stays unrecorded")
+
+
+# --- restores ---------------------------------------------------------------------------------------------------
+
+
+def restore_and_clear(whole: WholeRun) -> str | None:
+    """One worker does all of a restore: every phase, the safety backup and the clearing too."""
+    return _work_alone(whole, {"clear_existing_data": True}, expected="COMPLETED")
+
+
+def clear_a_ledger(whole: WholeRun) -> str | None:
+    """Well is, here, that it is refused."""
+    other = {marked.DEVICES: marked.LEDGER_OF_ANOTHER_STAGE}
+    return _work_alone(whole, {"clear_existing_data": True, "target_tables": other}, expected="FAILED")
+
+
+def _work_alone(whole: WholeRun, more: dict[str, Any], *, expected: str) -> str | None:
+    stand = whole.stand
+    restore_id = start_restore(stand, whole.small_backup_date, **more)
+    try:
+        _, error = stand.invoke_message("restore_shards", stand.message_of(restore_id))
+        said = stand.ask("GET", f"/restores/{restore_id}").body
+        reasons = "; ".join((*said["blockers"], *said["failures"]))
+        if error or said["status"] != expected or said["receipt_key"] is None:
+            return f"the restore is {said['status']}: {error or reasons}"
+        return None
+    finally:
+        stand.forget(f"RESTORE#{restore_id}")
+
+
+def wake_another_worker(whole: WholeRun) -> str | None:
+    """A worker that moves a restore on wakes the slots whose messages are lost."""
+    stand = whole.stand
+    accepted = {"backup_date": whole.backup_date, "dry_run": True, "max_workers": 2}
+    restore_id = stand.ask("POST", "/restores", accepted).body["restore_id"]
+    try:
+        lose_message(stand, restore_id, slot=1)
+        _, error = stand.invoke_message("restore_shards", stand.message_of(restore_id))
+        woken = json.loads(stand.message_of(restore_id, slot=1))["wake"] > 1
+        return error or (None if woken else "nobody was woken")
+    finally:
+        stand.forget(f"RESTORE#{restore_id}")
+
+
+def wake_by_reconcile(whole: WholeRun) -> str | None:
+    stand = whole.stand
+    restore_id = start_restore(stand, whole.small_backup_date)
+    try:
+        lose_message(stand, restore_id)
+        return stand.invoke_schedule("reconcile")
+    finally:
+        stand.forget(f"RESTORE#{restore_id}")
+
+
+def close_by_reconcile(whole: WholeRun) -> str | None:
+    """A restore whose worker ended it and died before its receipt was written."""
+    stand = whole.stand
+    job = stand.job(whole.restore_id)
+    assert job.status in TERMINAL
+    stand.reopen(whole.restore_id)
+    error = stand.invoke_schedule("reconcile")
+    is_open = stand.job(whole.restore_id).open_kind is not None
+    return error or ("the restore is never closed" if is_open else None)
+
+
+def know_dead_letter(whole: WholeRun) -> str | None:
+    return whole.stand.invoke_message("record_dead_letter", whole.stand.message_of(whole.restore_id))[1]
+
+
+def keep_strange_dead_letter(whole: WholeRun) -> str | None:
+    return whole.stand.invoke_message("record_dead_letter", "nothing of ours")[1]
+
+
+PROBES: dict[tuple[str, str], Probe] = {
+    ("api_handler", "UseLedger"): read_ledger,
+    ("api_handler", "ListLedger"): list_restores,
+    ("api_handler", "ReadManifests"): read_manifest,
+    ("api_handler", "ListBackups"): look_for_the_latest,
+    ("api_handler", "WakeWorkers"): accept_restore,
+    ("api_handler", "DescribeTables"): back_up_by_hand,
+    ("api_handler", "StartExports"): back_up_by_hand,
+    ("api_handler", "WriteExports"): back_up_by_hand,
+    ("authorize", "ReadTokens"): let_in,
+    ("start_exports", "UseLedger"): run_schedule,
+    ("start_exports", "DescribeTables"): run_schedule,
+    ("start_exports", "StartExports"): run_schedule,
+    ("start_exports", "ListExports"): run_schedule,
+    ("start_exports", "DescribeExports"): run_schedule,
+    ("start_exports", "WriteExports"): run_schedule,
+    ("record_export", "UseLedger"): record_by_event,
+    ("record_export", "ReadExportManifests"): record_by_event,
+    ("record_export", "WriteManifest"): record_by_event,
+    ("record_export", "ListBackups"): record_by_event,
+    ("record_export", "DescribeExports"): record_by_event,
+    ("restore_shards", "UseLedger"): restore_and_clear,
+    ("restore_shards", "WakeWorkers"): wake_another_worker,
+    ("restore_shards", "ReadBackups"): restore_and_clear,
+    ("restore_shards", "ListBackups"): restore_and_clear,
+    ("restore_shards", "WriteReceipts"): restore_and_clear,
+    ("restore_shards", "DescribeTargets"): restore_and_clear,
+    ("restore_shards", "WriteTargets"): restore_and_clear,
+    ("restore_shards", "ScanTargetsToClear"): restore_and_clear,
+    ("restore_shards", "NeverClearLedgers"): clear_a_ledger,
+    ("restore_shards", "TakeSafetyBackups"): restore_and_clear,
+    ("restore_shards", "ListSafetyBackups"): restore_and_clear,
+    ("restore_shards", "DescribeSafetyBackups"): restore_and_clear,
+    ("record_dead_letter", "UseLedger"): know_dead_letter,
+    ("record_dead_letter", "WriteQuarantine"): keep_strange_dead_letter,
+    ("reconcile", "UseLedger"): wake_by_reconcile,
+    ("reconcile", "ListLedger"): wake_by_reconcile,
+    ("reconcile", "DescribeTables"): find_missed_set,
+    ("reconcile", "StartExports"): find_missed_set,
+    ("reconcile", "ListExports"): find_missed_set,
+    ("reconcile", "DescribeExports"): find_missed_set,
+    ("reconcile", "WriteExports"): find_missed_set,
+    ("reconcile", "ReadExportManifests"): record_by_reconcile,
+    ("reconcile", "ListBackups"): record_by_reconcile,
+    ("reconcile", "WriteReceipts"): close_by_reconcile,
+    ("reconcile", "WakeWorkers"): wake_by_reconcile,
+}

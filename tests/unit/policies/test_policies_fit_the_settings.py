@@ -1,0 +1,172 @@
+"""The names that the settings give are those the policies take in: for every stage, and for the bare defaults. And no
+more than those: what stands beside them is out of reach."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.settings import Settings, read_settings
+from sandbox.sandbox import REPOSITORY
+from sandbox.stage import read_stage
+from tests.unit.policies.documents import ACCOUNT, CONFIG, POLICY_BY_FUNCTION, REGION, allows, decide, policy_of
+
+_DEFAULTS = {"ENVIRONMENT": "x", "BACKUP_BUCKET": "tablevault-x", "DYNAMODB_TABLES": '["orders"]'}
+Asked = tuple[str, str, str]  # function, action, resource
+
+
+class Names:
+    """A stage's resources, as ARNs."""
+
+    def __init__(self, stage: str, settings: Settings) -> None:
+        self.stage = stage
+        self.settings = settings
+        self.bucket = f"arn:aws:s3:::{settings.backup_bucket}"
+        self.exports = f"{self.bucket}/{settings.s3_exports_prefix}"
+        self.ledger = self.table(settings.ledger_table)
+        self.queue = self.queue_arn(settings.restore_queue)
+        self.dead_letters = self.queue_arn(settings.restore_dead_letter_queue)
+        self.tokens = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{settings.api_tokens_parameter}"
+
+    def table(self, name: str) -> str:
+        return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"
+
+    def queue_arn(self, name: str) -> str:
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+
+    def log_group(self, function: str) -> str:
+        name = read_stage(REPOSITORY, self.stage).lambda_name(function)
+        return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{name}"
+
+
+def _stages() -> Iterator[Names]:
+    yield Names("dev", read_settings(_DEFAULTS))
+    for stage in CONFIG["stages"]:
+        yield Names(stage, read_settings(read_stage(REPOSITORY, stage).environment))
+
+
+STAGES = [pytest.param(names, id=f"{index}-{names.settings.ledger_table}") for index, names in enumerate(_stages())]
+
+
+def needed(names: Names) -> Iterator[Asked]:
+    """One request for every pattern in every policy."""
+    for function in POLICY_BY_FUNCTION:
+        group = names.log_group(function)
+        yield function, "logs:CreateLogGroup", group
+        yield function, "logs:CreateLogStream", group
+        yield function, "logs:PutLogEvents", f"{group}:log-stream:2026/11/21/[$LATEST]0123456789abcdef"
+        if function != "authorize":
+            yield function, "dynamodb:GetItem", names.ledger
+            yield function, "dynamodb:UpdateItem", names.ledger
+    yield "authorize", "ssm:GetParameter", names.tokens
+    yield "api_handler", "dynamodb:Query", f"{names.ledger}/index/by_kind"
+    yield "reconcile", "dynamodb:Query", f"{names.ledger}/index/open_work"
+    for function in ("api_handler", "restore_shards", "reconcile"):
+        yield function, "sqs:GetQueueUrl", names.queue
+        yield function, "sqs:SendMessage", names.queue
+    for function, queue in (("restore_shards", names.queue), ("record_dead_letter", names.dead_letters)):
+        # What the event source mapping does with the function's role:
+        # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+        for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
+            yield function, f"sqs:{action}", queue
+    yield from _needed_in_the_bucket(names)
+    yield from _needed_of_tables(names)
+
+
+def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
+    manifest = f"{names.exports}/2026-11-21/manifest.json"
+    export = f"{names.exports}/2026-11-21T010000Z/orders/AWSDynamoDB/01700000000000-abcdef01"
+    for function in ("api_handler", "record_export", "reconcile", "restore_shards"):
+        yield function, "s3:GetObject", manifest
+        yield function, "s3:ListBucket", names.bucket
+    for function in ("record_export", "reconcile", "restore_shards"):
+        yield function, "s3:GetObject", f"{export}/manifest-summary.json"
+        yield function, "s3:GetObject", f"{export}/manifest-files.md5"
+    for function in ("record_export", "reconcile"):
+        yield function, "s3:PutObject", manifest
+    for function in ("api_handler", "start_exports", "reconcile"):
+        # An export is written with its caller's rights, and needs these three:
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport_Requesting.html
+        for action in ("PutObject", "PutObjectAcl", "AbortMultipartUpload"):
+            yield function, f"s3:{action}", f"{export}/_started"
+            yield function, f"s3:{action}", f"{export}/data/abc.json.gz"
+        yield function, "s3:PutObject", f"{names.exports}/2026-11-21/orders/table.json"
+    yield "restore_shards", "s3:GetObject", f"{export}/data/abc.json.gz"
+    for function in ("restore_shards", "reconcile"):
+        yield function, "s3:PutObject", f"{names.bucket}/restores/r-1/receipt.json"
+    for function in ("restore_shards", "record_dead_letter"):
+        yield function, "s3:PutObject", f"{names.bucket}/quarantine/2026-11-21/abc.json"
+
+
+def _needed_of_tables(names: Names) -> Iterator[Asked]:
+    for name in names.settings.dynamodb_tables:
+        table = names.table(name)
+        for function in ("api_handler", "start_exports", "reconcile"):
+            for action in ("DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "ListTagsOfResource"):
+                yield function, f"dynamodb:{action}", table
+            yield function, "dynamodb:ExportTableToPointInTime", table
+        for function in ("start_exports", "record_export", "reconcile"):
+            yield function, "dynamodb:DescribeExport", f"{table}/export/01700000000000-abcdef01"
+        for action in ("DescribeTable", "BatchWriteItem", "Scan", "CreateBackup"):
+            yield "restore_shards", f"dynamodb:{action}", table
+        yield "restore_shards", "dynamodb:DescribeBackup", f"{table}/backup/01700000000000-abcdef01"
+
+
+def out_of_reach(names: Names) -> Iterator[Asked]:
+    """What a pattern that is a little too wide would let through."""
+    orders = names.table("orders")
+    for function in POLICY_BY_FUNCTION:
+        yield function, "sqs:SendMessage", names.dead_letters
+        yield function, "dynamodb:Scan", names.ledger
+        yield function, "dynamodb:DeleteItem", orders
+        yield function, "dynamodb:GetItem", orders
+        yield function, "dynamodb:Query", orders
+        yield function, "s3:DeleteObject", f"{names.exports}/2026-11-21/manifest.json"
+        yield function, "s3:GetObject", f"{names.bucket}/restores/r-1/rejected/orders/abc.jsonl"
+        yield function, "s3:PutObject", f"{names.bucket}/elsewhere/abc"
+        yield function, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/tablevault/database-password"
+        if function != "restore_shards":
+            yield function, "sqs:ReceiveMessage", names.queue
+            yield function, "dynamodb:BatchWriteItem", orders
+            yield function, "dynamodb:CreateBackup", orders
+            yield function, "s3:GetObject", f"{names.exports}/2026-11-21/orders/AWSDynamoDB/1-a/data/abc.json.gz"
+        if function != "record_dead_letter":
+            yield function, "sqs:ReceiveMessage", names.dead_letters
+        if function != "authorize":
+            yield function, "ssm:GetParameter", names.tokens
+        if function != "api_handler":  # its own log group's name is how the names of all others begin
+            for other in POLICY_BY_FUNCTION.keys() - {function}:
+                yield function, "logs:PutLogEvents", f"{names.log_group(other)}:log-stream:x"
+
+
+@pytest.mark.parametrize("names", STAGES)
+def test_what_a_function_needs_is_allowed_by_the_names_the_settings_give(names):
+    denied = [asked for asked in needed(names) if not allows(*asked)]
+    assert not denied
+
+
+@pytest.mark.parametrize("names", STAGES)
+def test_what_stands_beside_it_is_not(names):
+    allowed = [asked for asked in out_of_reach(names) if allows(*asked)]
+    assert not allowed
+
+
+@pytest.mark.parametrize("function", ["api_handler", "record_export", "restore_shards", "reconcile"])
+def test_only_backups_can_be_listed(function):
+    """A listing always names its prefix. A request for one object does not, and S3 asks for ListBucket then too:
+    without it, an object that is not there would be "denied" instead of "not found"
+    (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html). Hence `…IfExists`."""
+    bucket = "arn:aws:s3:::tablevault-prod"
+    assert allows(function, "s3:ListBucket", bucket, s3_prefix="native-exports/2026-11-21/")
+    assert allows(function, "s3:ListBucket", bucket)
+    for prefix in ("", "native", "restores/", "quarantine/"):
+        assert not allows(function, "s3:ListBucket", bucket, s3_prefix=prefix)
+
+
+@pytest.mark.parametrize("ledger", ["tablevault-ledger", "tablevault-prod-ledger"])
+def test_no_ledger_can_be_cleared_whatever_else_is_granted(ledger):
+    """The API refuses its own ledger as a target; it does not know those of other stages in the same account."""
+    document = policy_of("restore_shards")
+    everything = {"Sid": "Everything", "Effect": "Allow", "Action": ["dynamodb:Scan"], "Resource": "*"}
+    document["Statement"].append(everything)
+    assert decide(document, "dynamodb:Scan", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{ledger}") == "Deny"
+    assert decide(document, "dynamodb:Scan", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/orders") == "Allow"
