@@ -1,6 +1,8 @@
 """tablevault: every trigger on one screen. What each of them does stands in chalicelib/entry.py and chalicelib/api/."""
 
+import json
 import os
+from functools import partial
 
 from aws_lambda_powertools import Logger
 from chalice.app import Chalice, CloudWatchEvent, Rate, S3Event, SQSEvent
@@ -16,7 +18,8 @@ app = Chalice(app_name="tablevault", configure_logs=False)
 app.register_blueprint(authorizers)
 app.register_blueprint(routes)
 settings = read_settings(os.environ)
-logger = Logger(service="tablevault")  # the logger every module logs to, by that name
+# The logger every module logs to, by that name. A record is ASCII: no text in it can end the line or steer a terminal.
+logger = Logger(service="tablevault", json_serializer=partial(json.dumps, default=str, separators=(",", ":")))
 
 
 @app.schedule(settings.backup_schedule)

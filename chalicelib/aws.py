@@ -20,6 +20,10 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     s3={"addressing_style": "path"},
 )
+# The authorizer, which alone reads parameters, has 10 s in all: a parameter store that hangs must be an error within.
+_CONFIG_OF_SSM = _CONFIG.merge(
+    Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
+)
 
 
 class Clients:
@@ -31,7 +35,8 @@ class Clients:
     def get(self, service: str) -> Client:
         client = self._by_service.get(service)
         if client is None:
-            client = self._by_service[service] = boto3.client(service, config=_CONFIG)
+            config = _CONFIG_OF_SSM if service == "ssm" else _CONFIG
+            client = self._by_service[service] = boto3.client(service, config=config)
         return client
 
 

@@ -7,7 +7,9 @@ TablevaultError
   NotFound                 404, says what exists
   Conflict                 409: the state does not allow it now
   Unavailable              503, retryable
+    TokensUnavailable      ... the tokens cannot be read, so nobody can be let in
   LedgerEntryCorrupt       500: a ledger row that cannot be read
+    LedgerRowsLost         ... rows of a restore are gone: it cannot come to its end
   ManifestInvalid          a manifest that cannot be trusted or is of a newer schema
   ExportInvalid            an export whose files contradict each other or their checksums
     ExportNotReadable      ... not yet: an object is still missing; retryable
@@ -77,13 +79,26 @@ class Conflict(TablevaultError):
 
 
 class Unavailable(TablevaultError):
+    """`retry_after_s`: the seconds to wait that the answer names."""
+
     code = "try_again"
     http_status = 503
     retryable = True
+    retry_after_s = 5
+
+
+class TokensUnavailable(Unavailable):
+    code = "tokens_unavailable"
+    # As long as API Gateway keeps what the authorizer said.
+    retry_after_s = 60
 
 
 class LedgerEntryCorrupt(TablevaultError):
     code = "ledger_entry_corrupt"
+
+
+class LedgerRowsLost(LedgerEntryCorrupt):
+    code = "ledger_rows_lost"
 
 
 class ManifestInvalid(TablevaultError):

@@ -74,18 +74,35 @@ def find_token(header: str, tokens: Sequence[Token]) -> Token | None:
 
 
 class TokenStore:
-    """The tokens parameter, read again after a minute: a token that was taken out is refused soon after."""
+    """The tokens parameter, read again after a minute: a token that was taken out is refused soon after.
 
-    def __init__(self, read: Callable[[], str], clock: Callable[[], int], *, kept_ms: int = 60_000) -> None:
+    A failure to read it is kept too, for some seconds: requests that come while Parameter Store throttles would
+    otherwise each ask it again, and keep it throttling.
+    """
+
+    def __init__(
+        self, read: Callable[[], str], clock: Callable[[], int], *, kept_ms: int = 60_000, failure_kept_ms: int = 5_000
+    ) -> None:
         self._read = read
         self._clock = clock
         self._kept_ms = kept_ms
-        self._tokens: list[Token] = []
-        self._read_at_ms: int | None = None
+        self._failure_kept_ms = failure_kept_ms
+        self._known: list[Token] | Exception = []
+        self._good_until_ms: int | None = None
 
     def tokens(self) -> list[Token]:
+        """Raises TokensInvalid, and what the reading raises."""
         now_ms = self._clock()
-        if self._read_at_ms is None or now_ms - self._read_at_ms > self._kept_ms:
-            self._tokens = parse_tokens(self._read())
-            self._read_at_ms = now_ms
-        return self._tokens
+        if self._good_until_ms is None or now_ms > self._good_until_ms:
+            self._known = self._read_now()
+            kept_ms = self._failure_kept_ms if isinstance(self._known, Exception) else self._kept_ms
+            self._good_until_ms = now_ms + kept_ms
+        if isinstance(self._known, Exception):
+            raise self._known.with_traceback(None)  # else each raise would add its frames to it
+        return self._known
+
+    def _read_now(self) -> list[Token] | Exception:
+        try:
+            return parse_tokens(self._read())
+        except Exception as error:
+            return error

@@ -1,25 +1,23 @@
-"""Requests taken apart: bodies and query strings as plain values, with every fault named at once.
+"""Requests taken apart: bodies and query strings as the types that declare them, with every fault named at once.
 
 Nothing is guessed or ignored: a misspelt field, or a `dry_run` in the query string, would otherwise be a restore that
 nobody asked for.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from chalice.app import Request
+from chalice.app import MultiDict, Request
 
 from chalicelib.errors import Fault, InvalidRequest, TablevaultError
+from chalicelib.validation import read_fields
 
 # The largest request that means something, 500 tables of 255 characters with a target each, is 400 KB.
 LARGEST_BODY_BYTES = 1024 * 1024
-LARGEST_PAGE = 100
-_DEFAULT_PAGE = 20
-_MOST_TABLES = 500
-_BACKUP_FIELDS = ("tables", "export_type")
-_PAGE_PARAMETERS = ("limit", "before")
+_LONGEST_NUMBER = 4
+
+Declared = TypeVar("Declared", bound=msgspec.Struct)
 
 
 class Malformed(TablevaultError):
@@ -71,70 +69,34 @@ def _with_each_name_once(pairs: list[tuple[str, Any]]) -> None:
         names.add(name)
 
 
-def no_fields(request: Request) -> None:
-    """For a POST that takes nothing. Raises InvalidRequest when the body says something all the same."""
-    _raise_if(_unknown_fields(json_object(request), ()))
-
-
-def backup_tables(request: Request) -> tuple[str, ...] | None:
-    """The optional `tables` of `POST /backups`; None for all that are configured."""
-    body = json_object(request)
-    faults = _unknown_fields(body, _BACKUP_FIELDS)
-    if body.get("export_type", "FULL_EXPORT") != "FULL_EXPORT":
-        faults.append(Fault("$.export_type", "this version makes FULL_EXPORT only"))
-    tables = body.get("tables")
-    if "tables" in body:
-        faults += _table_list_faults(tables)
-    _raise_if(faults)
-    return tuple(tables) if tables else None
-
-
-def _table_list_faults(tables: Any) -> list[Fault]:
-    if not isinstance(tables, list) or not tables:
-        return [Fault("$.tables", "must be a non-empty list of table names; leave it out for all")]
-    if len(tables) > _MOST_TABLES:
-        return [Fault("$.tables", f"must have at most {_MOST_TABLES} tables; leave it out for all")]
-    return [
-        Fault(f"$.tables[{index}]", "must be the name of a table")
-        for index, name in enumerate(tables)
-        if not isinstance(name, str)
-    ]
-
-
-def page(request: Request, is_name: Callable[[str], bool]) -> tuple[int, str | None]:
-    """`limit` and `before` of a listing's query string."""
-    faults = _parameter_faults(request, _PAGE_PARAMETERS)
-    query: Mapping[str, str] = request.query_params or {}
-    text = query.get("limit", str(_DEFAULT_PAGE))
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 5 else 0
-    if not 1 <= limit <= LARGEST_PAGE:
-        faults.append(Fault("?limit", f"must be a whole number from 1 to {LARGEST_PAGE}"))
-    before = query.get("before")
-    if before is not None and not is_name(before):
-        faults.append(Fault("?before", "must be the name that next_before gave"))
-    _raise_if(faults)
-    return limit, before
-
-
-def no_parameters(request: Request) -> None:
-    _raise_if(_parameter_faults(request, ()))
-
-
-def _parameter_faults(request: Request, allowed: Iterable[str]) -> list[Fault]:
-    query = request.query_params
-    if query is None:
-        return []
-    said = f"allowed: {', '.join(allowed)}" if allowed else "this route takes none; fields go into the body"
-    faults = [Fault(f"?{name[:100]}", f"unknown parameter; {said}") for name in query if name not in allowed]
-    repeated = [name for name in query if name in allowed and len(query.getlist(name)) > 1]
-    return faults + [Fault(f"?{name}", "is given more than once") for name in repeated]
-
-
-def _unknown_fields(body: Mapping[str, Any], allowed: tuple[str, ...]) -> list[Fault]:
-    said = f"allowed: {', '.join(allowed)}" if allowed else "this request takes none"
-    return [Fault(f"$.{name[:100]}", f"unknown field; {said}") for name in body if name not in allowed]
-
-
-def _raise_if(faults: list[Fault]) -> None:
+def read_body(request: Request, declared: type[Declared]) -> Declared:
+    """The body by its type. Raises what json_object does, and InvalidRequest with every fault."""
+    values, faults = read_fields(json_object(request), declared, "$.", "unknown field", "this request takes none")
     if faults:
         raise InvalidRequest(faults)
+    return declared(**values)
+
+
+def read_query(request: Request, declared: type[Declared]) -> Declared:
+    """The query string by its type, of texts and whole numbers. Raises InvalidRequest with every fault."""
+    query: Any = request.query_params or MultiDict({})
+    values = {name: _number(query[name]) if _is_integer(declared, name) else query[name] for name in query}
+    right, faults = read_fields(
+        values, declared, "?", "unknown parameter", "this route takes none; fields go into the body"
+    )
+    repeated = [name for name in query if name in declared.__struct_fields__ and len(query.getlist(name)) > 1]
+    faults += [Fault(f"?{name}", "is given more than once") for name in repeated]
+    if faults:
+        raise InvalidRequest(faults)
+    return declared(**right)
+
+
+def _is_integer(declared: type[msgspec.Struct], name: str) -> bool:
+    fields = {field.name: field for field in msgspec.structs.fields(declared)}
+    return name in fields and isinstance(fields[name].default, int)
+
+
+def _number(text: str) -> int | str:
+    """Text that is no number stays what it is, and is refused as no number."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+    return int(text) if is_number else text

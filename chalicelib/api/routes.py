@@ -1,81 +1,158 @@
 """The HTTP routes: take the request apart, ask a service, answer. Scopes are checked here, before anything else."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 from urllib.parse import unquote
 
+import msgspec
 from chalice.app import Blueprint, Request, Response
 
-from chalicelib.api.authorizer import authorize
-from chalicelib.api.parsing import backup_tables, json_object, no_fields, no_parameters, page
-from chalicelib.api.problems import answer, of_chalice, problem, unexpected
-from chalicelib.backup.layout import BACKUP_DATE
-from chalicelib.errors import Forbidden, TablevaultError
-from chalicelib.restore.requests import is_restore_id, parse_restore_request
+from chalicelib.api.answers import (
+    SHOWN_BACKUP,
+    AcceptedRestore,
+    Backup,
+    BackupList,
+    Health,
+    Restore,
+    RestoreLinks,
+    RestoreList,
+    StartedBackup,
+    as_many_as_fit,
+)
+from chalicelib.api.authorizer import TOKENS_UNAVAILABLE, authorize
+from chalicelib.api.openapi import Description, describe
+from chalicelib.api.operations import Handler, Operation, built
+from chalicelib.api.parsing import json_object, read_body, read_query
+from chalicelib.api.problems import JSON, answer, of_chalice, problem, unexpected, without_token
+from chalicelib.api.requests import BackupPage, BackupRequest, Nothing, RestorePage
+from chalicelib.backup.manifest import Manifest
+from chalicelib.errors import Forbidden, TablevaultError, TokensUnavailable
+from chalicelib.restore.model import Status
+from chalicelib.restore.requests import RestoreRequest, parse_restore_request
 from chalicelib.services import services
 
 routes = Blueprint(__name__)
-Handler = Callable[..., Response]
+operations: list[Operation] = []
 
 
 @routes.middleware("http")
 def answer_in_problems(request: Request, get_response: Callable[[Request], Response]) -> Response:
-    return of_chalice(get_response(request))
+    return without_token(of_chalice(get_response(request)), str(request.headers.get("authorization", "")))
 
 
-def endpoint(method: str, path: str, scope: str, *, paged: bool = False) -> Callable[[Handler], Handler]:
-    """A route that needs a token with `scope`; its errors are problem documents. `paged`: with a page's parameters."""
+def endpoint(method: str, path: str, *answers: type[msgspec.Struct], **more: Any) -> Callable[[Handler], Handler]:
+    """A route, and its Operation. With a scope it is behind the authorizer; its errors are problem documents."""
 
     def register(handler: Handler) -> Handler:
-        @wraps(handler)
-        def guarded(**parameters: str) -> Response:
-            try:
-                require_scope(_request(), scope)
-                if not paged:
-                    no_parameters(_request())
-                # Chalice and API Gateway hand on path parameters as they stood in the URL.
-                return handler(**{name: unquote(value) for name, value in parameters.items()})
-            except TablevaultError as error:
-                return problem(error)
-            except Exception as error:
-                return unexpected(error)
-
-        registered: Handler = routes.route(path, methods=[method], authorizer=authorize)(guarded)
+        about = (handler.__doc__ or "").strip()
+        operation = Operation(handler.__name__, method, path, about, answers, **more)
+        operations.append(operation)
+        authorizer = authorize if operation.scope is not None else None
+        registered: Handler = routes.route(path, methods=[method], authorizer=authorizer)(_guarded(operation, handler))
         return registered
 
     return register
 
 
-def require_scope(request: Request, scope: str) -> None:
-    held = str(request.context.get("authorizer", {}).get("scopes", "")).split()
-    if scope not in held:
+def _guarded(operation: Operation, handler: Handler) -> Handler:
+    @wraps(handler)
+    def guarded(**parameters: str) -> Response:
+        request = _request()
+        try:
+            require_scope(request, operation.scope)
+            query = read_query(request, operation.query)
+            page = () if operation.query is Nothing else (query,)
+            # Chalice and API Gateway hand on path parameters as they stood in the URL.
+            return handler(*page, **{name: unquote(value) for name, value in parameters.items()})
+        except TablevaultError as error:
+            return problem(error)
+        except Exception as error:
+            return unexpected(error)
+
+    return guarded
+
+
+def require_scope(request: Request, scope: str | None) -> None:
+    """Raises Forbidden, or TokensUnavailable when it is not known which scopes the caller has. None needs none."""
+    if scope is None:
+        return
+    known = request.context.get("authorizer", {})
+    if known.get("tokens") == TOKENS_UNAVAILABLE:
+        raise TokensUnavailable("the API's tokens cannot be read, so nobody is let in; the authorizer's log says why")
+    if scope not in str(known.get("scopes", "")).split():
         raise Forbidden(f"this token lacks the scope {scope}")
 
 
-@routes.route("/health", methods=["GET"])
+@endpoint("GET", "/health", Health)
 def health() -> Response:
-    return answer({"status": "ok"})
+    """Whether the API's function runs."""
+    return answer(Health(status="ok"))
 
 
-@endpoint("POST", "/backups", "backup:write")
+@endpoint("GET", "/openapi.json", Description)
+def openapi() -> Response:
+    """This description."""
+    return Response(_description(), headers={"Content-Type": JSON})
+
+
+@cache
+def _description() -> str:
+    return msgspec.json.encode(describe(operations)).decode()
+
+
+@endpoint(
+    "POST",
+    "/backups",
+    StartedBackup,
+    status=202,
+    scope="backup:write",
+    body=BackupRequest,
+    codes=("backup_exists", "ledger_entry_corrupt"),
+)
 def start_backup() -> Response:
-    return answer(services().backups.start_by_hand(backup_tables(_request())), 202)
+    """Start a backup set now."""
+    started = services().backups.start_by_hand(read_body(_request(), BackupRequest).tables)
+    return answer(built(StartedBackup, started), 202)
 
 
-@endpoint("GET", "/backups", "backup:read", paged=True)
-def list_backups() -> Response:
-    limit, before = page(_request(), lambda text: bool(BACKUP_DATE.match(text)))
-    return answer(services().backups.list_page(limit, before))
+@endpoint("GET", "/backups", BackupList, scope="backup:read", query=BackupPage)
+def list_backups(page: BackupPage) -> Response:
+    """Backup sets, newest first."""
+    return answer(built(BackupList, services().backups.list_page(page.limit, page.before)))
 
 
-@endpoint("GET", "/backups/{backup_date}", "backup:read")
+@endpoint(
+    "GET",
+    "/backups/{backup_date}",
+    *SHOWN_BACKUP,
+    scope="backup:read",
+    codes=("backup_not_found", "backup_not_complete", "manifest_invalid", "ledger_entry_corrupt"),
+)
 def get_backup(backup_date: str) -> Response:
-    return answer(services().backups.describe(backup_date))
+    """One backup set with its tables."""
+    shown = services().backups.describe(backup_date)
+    return answer(built(Manifest if "schema_version" in shown else Backup, shown))
 
 
-@endpoint("POST", "/restores", "restore:write")
+@endpoint(
+    "POST",
+    "/restores",
+    AcceptedRestore,
+    status=202,
+    scope="restore:write",
+    body=RestoreRequest,
+    codes=(
+        "backup_not_found",
+        "table_not_in_backup",
+        "backup_not_complete",
+        "manifest_invalid",
+        "target_locked",
+        "ledger_entry_corrupt",
+    ),
+)
 def start_restore() -> Response:
+    """Restore tables of a backup set. To clear the targets, the token needs the scope `restore:clear` too."""
     request = _request()
     restore = parse_restore_request(json_object(request))
     if restore.clear_existing_data:
@@ -84,32 +161,49 @@ def start_restore() -> Response:
     return answer(_accepted(job.restore_id, "PLANNING"), 202)
 
 
-@endpoint("GET", "/restores", "backup:read", paged=True)
-def list_restores() -> Response:
-    limit, before = page(_request(), is_restore_id)
-    heads, corrupt = services().desk.list_page(limit, before)
+@endpoint("GET", "/restores", RestoreList, scope="backup:read", query=RestorePage)
+def list_restores(page: RestorePage) -> Response:
+    """Restores, newest first."""
+    heads, corrupt = services().desk.list_page(page.limit, page.before)
     # Newest first, so the least of the names is the last one, be its row readable or not.
     names = [*(head["restore_id"] for head in heads), *corrupt]
-    return answer(
-        {"restores": heads, "unreadable": corrupt, "next_before": min(names) if len(names) == limit else None}
-    )
+    following = min(names) if len(names) == page.limit else None
+    return answer(built(RestoreList, {"restores": heads, "unreadable": corrupt, "next_before": following}))
 
 
-@endpoint("GET", "/restores/{restore_id}", "backup:read")
+@endpoint(
+    "GET",
+    "/restores/{restore_id}",
+    Restore,
+    scope="backup:read",
+    codes=("restore_not_found", "ledger_entry_corrupt"),
+)
 def get_restore(restore_id: str) -> Response:
-    return answer(services().desk.describe(restore_id))
+    """A restore: its progress per table, blockers, failures, and at its end the result."""
+    shown = services().desk.describe(restore_id)
+    findings = {name: as_many_as_fit(shown[name]) for name in ("blockers", "warnings", "failures")}
+    return answer(built(Restore, {**shown, **findings}))
 
 
-@endpoint("POST", "/restores/{restore_id}/cancel", "restore:write")
+@endpoint(
+    "POST",
+    "/restores/{restore_id}/cancel",
+    AcceptedRestore,
+    status=202,
+    scope="restore:write",
+    body=Nothing,
+    codes=("restore_not_found", "restore_not_cancellable", "ledger_entry_corrupt"),
+)
 def cancel_restore(restore_id: str) -> Response:
-    no_fields(_request())
+    """Stop a restore; what is written stays."""
+    read_body(_request(), Nothing)
     job = services().desk.cancel(restore_id)
     return answer(_accepted(job.restore_id, job.status.value), 202)
 
 
-def _accepted(restore_id: str, status: str) -> dict[str, Any]:
-    links = {"self": f"/restores/{restore_id}", "cancel": f"/restores/{restore_id}/cancel"}
-    return {"restore_id": restore_id, "status": status, "links": links}
+def _accepted(restore_id: str, status: str) -> AcceptedRestore:
+    links = RestoreLinks(self=f"/restores/{restore_id}", cancel=f"/restores/{restore_id}/cancel")
+    return AcceptedRestore(restore_id=restore_id, status=Status(status), links=links)
 
 
 def _request() -> Request:

@@ -13,15 +13,16 @@ ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "errors": set(),
     "tokens": set(),
+    "validation": {"errors"},
     "settings": {"errors"},
     "aws": BASE,
     "retry": BASE,
     "ledger": BASE | {"aws"},
     "backup": BASE | {"settings", "aws", "retry", "ledger", "backup"},
-    "restore": BASE | {"settings", "aws", "retry", "ledger", "restore", "backup"},
+    "restore": BASE | {"validation", "settings", "aws", "retry", "ledger", "restore", "backup"},
     "services": BASE | {"settings", "aws", "retry", "ledger", "backup", "restore", "tokens"},
     "entry": BASE | {"services", "backup", "restore"},
-    "api": BASE | {"services", "backup", "restore", "tokens", "api"},
+    "api": BASE | {"validation", "services", "backup", "restore", "tokens", "api"},
 }
 # The contract in the bucket: all of the backup side that a restore may know.
 BACKUP_FOR_RESTORE = {"layout", "manifest", "export_files", "definition", "reading"}

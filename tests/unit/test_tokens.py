@@ -1,4 +1,6 @@
+import dataclasses
 import hashlib
+import hmac
 import json
 
 import pytest
@@ -86,8 +88,11 @@ def test_a_parameter_that_broke_lets_nobody_in_until_it_is_mended():
     store = TokenStore(lambda: texts.pop(0), lambda: now[0])
     assert len(store.tokens()) == 1
     now[0] = 60_001
-    with pytest.raises(TokensInvalid):
-        store.tokens()
+    for now[0] in (60_001, 65_001):
+        with pytest.raises(TokensInvalid):
+            store.tokens()
+    assert len(texts) == 1
+    now[0] = 65_002
     assert len(store.tokens()) == 1
 
 
@@ -100,3 +105,96 @@ def test_a_token_taken_out_of_the_parameter_is_refused_after_a_minute():
     assert len(store.tokens()) == 1
     now[0] = 60_001
     assert store.tokens() == []
+
+
+# --- no leak by timing, shown by what is done rather than by a stopwatch ------------------------------------------
+
+OTHERS = [f"tv-other-{number}-0123456789abcdef" for number in range(4)]
+STORED = json.dumps(
+    [
+        {"name": f"token-{number}", "sha256": hashlib.sha256(secret.encode()).hexdigest(), "scopes": ["backup:read"]}
+        for number, secret in enumerate([OTHERS[0], OTHERS[1], SECRET, OTHERS[2], OTHERS[3]])
+    ]
+)
+PRESENTED = {
+    "the first": f"Bearer {OTHERS[0]}",
+    "one in the middle": f"Bearer {SECRET}",
+    "the last": f"Bearer {OTHERS[3]}",
+    "unknown": "Bearer tv-unknown-0123456789abcdef",
+    "all but its end": f"Bearer {SECRET[:-1]}0",
+    "its digest": f"Bearer {DIGEST}",
+    "empty": "",
+    "no token": "Bearer ",
+    "another scheme": f"Basic {SECRET}",
+    "wrong prefix": f"Token {SECRET}",
+    "no scheme": SECRET,
+    "huge": "Bearer " + "a" * 100_000,
+    "not ASCII": "Bearer \N{SNOWMAN}" + SECRET,
+    "half of a surrogate pair": "Bearer \ud800" + SECRET,
+    "newline": f"Bearer {SECRET}\n",
+    "NUL": f"Bearer {SECRET}\x00",
+    "two headers joined": f"Bearer {SECRET}, Bearer {OTHERS[0]}",
+    "two tokens": f"Bearer {SECRET} {OTHERS[0]}",
+}
+
+
+@pytest.mark.parametrize("which", PRESENTED)
+def test_whatever_is_presented_one_hash_is_made_and_compared_with_every_stored_one(which, monkeypatch):
+    compared, hashed = [], []
+    constant_time, sha256 = hmac.compare_digest, hashlib.sha256
+
+    def compare(stored, presented):
+        compared.append((stored, presented))
+        return constant_time(stored, presented)
+
+    def hash_of(data):
+        hashed.append(data)
+        return sha256(data)
+
+    tokens = parse_tokens(STORED)
+    monkeypatch.setattr("chalicelib.tokens.hmac.compare_digest", compare)
+    monkeypatch.setattr("chalicelib.tokens.hashlib.sha256", hash_of)
+    found = find_token(PRESENTED[which], tokens)
+    assert (found is not None) == (which in ("the first", "one in the middle", "the last"))
+    assert len(hashed) == 1
+    assert [stored for stored, _ in compared] == [token.sha256 for token in tokens]
+    assert {(len(stored), len(presented)) for stored, presented in compared} == {(64, 64)}
+
+
+def test_nothing_but_that_comparison_looks_at_a_stored_hash():
+    """`==` of texts ends at the first letter that differs; the type that stands for a stored hash here has none."""
+
+    class Hash(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            raise AssertionError("compared letter by letter")
+
+    tokens = [dataclasses.replace(token, sha256=Hash(token.sha256)) for token in parse_tokens(STORED)]
+    assert find_token(f"Bearer {SECRET}", tokens) is not None
+    assert find_token("Bearer tv-unknown-0123456789abcdef", tokens) is None
+
+
+def test_while_the_parameter_cannot_be_read_it_is_not_asked_again_with_every_request():
+    asked: list[int] = []
+    now = [0]
+
+    def read():
+        asked.append(now[0])
+        raise ConnectionError("throttled")
+
+    store = TokenStore(read, lambda: now[0])
+    for now[0] in range(0, 12_000, 100):
+        with pytest.raises(ConnectionError):
+            store.tokens()
+    assert asked == [0, 5_100, 10_200]
+
+
+def test_a_failure_that_is_raised_again_and_again_does_not_grow():
+    store = TokenStore(lambda: "broken", lambda: 0)
+    depths = []
+    for _ in range(3):
+        with pytest.raises(TokensInvalid) as raised:
+            store.tokens()
+        depths.append(len(raised.traceback))
+    assert len(set(depths)) == 1

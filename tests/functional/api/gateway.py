@@ -1,6 +1,7 @@
 """The API as a client sees it: the real app behind Chalice's local gateway, which runs authorizer and routes.
 
-Every answer and every log line is kept, so that the fixture can look for tokens and item content in all of them.
+Every answer is held against the API's description. Every answer and every log line is kept, so that the fixture can
+look for tokens and item content in all of them.
 """
 
 import io
@@ -15,6 +16,7 @@ from chalice.config import Config
 from chalice.local import LocalGateway, LocalGatewayException
 
 from sandbox.resources import ApiToken, store_tokens
+from tests.functional.api.description import assert_described
 from tests.functional.restore.world import REGION, World
 
 TOKENS_PARAMETER = "/tablevault/tests/api-tokens"
@@ -44,6 +46,7 @@ class Gateway:
     def __init__(self, app: Chalice, world: World, log: io.StringIO) -> None:
         self.app = app
         self.world = world
+        self.calls: list[tuple[str, str]] = []  # method and path, as `answers`
         self.answers: list[Answer] = []
         self._gateway = LocalGateway(app, Config())
         self._log = log
@@ -69,7 +72,9 @@ class Gateway:
             answer = Answer(error.CODE, error.headers, (error.body or b"").decode())
         else:
             answer = Answer(raw["statusCode"], {**raw["headers"], **raw["multiValueHeaders"]}, raw["body"])
+        self.calls.append((method, path))
         self.answers.append(answer)
+        assert_described(method, path, answer.status, answer.headers, answer.text)
         return answer
 
     def logged(self) -> str:

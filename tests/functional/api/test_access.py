@@ -28,7 +28,7 @@ def test_the_list_above_is_all_the_api_has(app_module):
         for method, path in ROUTES
     }
     known = {(method, path) for path, methods in app_module.app.routes.items() for method in methods}
-    assert known == templates | {("GET", "/health")}
+    assert known == templates | {("GET", "/health"), ("GET", "/openapi.json")}
 
 
 @pytest.mark.parametrize("token", [None, OPERATOR, "nonsense"])
@@ -106,16 +106,17 @@ def test_a_token_that_was_taken_away_is_refused_a_minute_later(api):
 )
 def test_while_the_tokens_are_broken_nobody_gets_in_and_the_log_says_why(api, text):
     api.store_tokens(text)
-    assert {api.call(method, path).status for method, path in ROUTES} == {403}
+    for method, path in ROUTES:
+        assert_problem(api.call(method, path), 503, "tokens_unavailable")
     assert api.call("GET", "/health").status == 200
-    assert {record["exception_name"] for record in api.records()} == {"TokensInvalid"}
+    assert {record["exception_name"] for record in api.records()} == {"TokensInvalid", "TokensUnavailable"}
     api.store_tokens(json.dumps([OPERATOR.stored()]))
     assert api.call("GET", "/restores").status == 200
 
 
 def test_while_the_tokens_are_missing_nobody_gets_in_and_the_log_says_why(api):
     api.ssm.delete_parameter(Name=TOKENS_PARAMETER)
-    assert api.call("GET", "/restores").status == 403
+    assert_problem(api.call("GET", "/restores"), 503, "tokens_unavailable")
     assert "ParameterNotFound" in api.logged()
 
 
@@ -124,7 +125,7 @@ def test_settings_that_cannot_be_read_let_nobody_in(api, monkeypatch):
 
     services.cache_clear()
     monkeypatch.delenv("BACKUP_BUCKET")
-    assert api.call("GET", "/restores").status == 403
+    assert_problem(api.call("GET", "/restores"), 503, "tokens_unavailable")
     assert "BACKUP_BUCKET" in api.logged()
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from chalicelib.backup.catalog import Catalog
 from chalicelib.ledger import Key, Ledger, Update
+from chalicelib.restore.desk import RestoreDesk
 from tests.functional.api.gateway import assert_problem
 from tests.functional.api.test_restores import a_list_of_restores, walk
 from tests.functional.restore.world import LEDGER
@@ -27,6 +28,33 @@ def test_a_time_out_of_any_calendar_spoils_one_entry_not_the_listing(api):
     answer = api.call("GET", "/restores")
     assert answer.status == 200, answer.text
     assert answer.body["unreadable"] == [expected[0]]
+
+
+def test_a_restore_with_more_findings_than_an_answer_carries_is_shown_with_the_first(api, monkeypatch):
+    """500 tables with 100 blockers, warnings and failures each would be 150 MB; a Lambda function may answer 6."""
+    (restore_id,) = a_list_of_restores(api, 1)
+    describe = RestoreDesk.describe
+
+    def overfull(desk, restore_id):
+        shown = describe(desk, restore_id)
+        shown["tables"] = shown["tables"] * 500
+        return shown | {name: ["\N{SNOWMAN}" * 1000] * 50_000 for name in ("blockers", "warnings", "failures")}
+
+    monkeypatch.setattr(RestoreDesk, "describe", overfull)
+    answer = api.call("GET", f"/restores/{restore_id}")
+    assert answer.status == 200
+    assert len(answer.text) < 6_000_000
+    for name in ("blockers", "warnings", "failures"):
+        *shown, last = answer.body[name]
+        assert len(shown) > 100
+        assert last.startswith(f"and {50_000 - len(shown)} more")
+
+
+def test_few_findings_are_shown_as_they_are(api, monkeypatch):
+    (restore_id,) = a_list_of_restores(api, 1)
+    describe = RestoreDesk.describe
+    monkeypatch.setattr(RestoreDesk, "describe", lambda *asked: describe(*asked) | {"failures": ["one", "two"]})
+    assert api.call("GET", f"/restores/{restore_id}").body["failures"] == ["one", "two"]
 
 
 def test_what_names_no_set_never_reaches_the_ledger(api, monkeypatch):

@@ -1,0 +1,213 @@
+"""What the API answers, declared once: every answer is built through these types, and the description is made of them.
+
+A field that a service gives and no type here declares is a failure of the request, not an undeclared field: the tests
+then show it at once. What comes out of ledger rows is typed no more strictly than the rows are: one odd row must not
+end a listing.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from chalicelib.backup.manifest import Manifest
+from chalicelib.backup.states import ExportState, SetState
+from chalicelib.restore.model import Status
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, description="ISO 8601, in UTC.")]
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class Health(_Answer, frozen=True):
+    """The API's function runs. Says nothing of what it needs."""
+
+    status: Literal["ok"]
+
+
+# --- restores --------------------------------------------------------------------------------------------------------
+
+
+class RestoreLinks(_Answer, frozen=True):
+    self: str
+    cancel: str
+
+
+class AcceptedRestore(_Answer, frozen=True):
+    """A restore that goes on by itself: `GET` its `links.self` to follow it."""
+
+    restore_id: str
+    status: Status
+    links: RestoreLinks
+
+
+class RestoreHead(_Answer, frozen=True):
+    """`status_code` is set at the end: 200 all, 207 some, 500 nothing was restored."""
+
+    restore_id: str
+    status: Status
+    status_code: int | None
+    reason: str | None
+    cancelled_in: Status | None
+    backup_date: str
+    dry_run: bool
+    clear_existing_data: bool
+    safety_backup: bool
+    max_workers: int
+    requested_by: str
+    created_at: Time
+    finished_at: Time | None
+
+
+class PhaseShards(_Answer, frozen=True):
+    """How far the phase is: shards in all, of them ended, of these failed."""
+
+    total: int
+    ended: int
+    failed: int
+
+
+class TableResult(_Answer, frozen=True):
+    """A table's counts, in items. At the end `written + unchanged + skipped + deleted + filtered + rejected` is
+    `item_count`, or the restore is not COMPLETED. `rejected_prefix`: where the rejected lines stand in the bucket, each
+    with its reason; null when there are none."""
+
+    source_table: str
+    target_table: str
+    item_count: int
+    written: int
+    unchanged: int
+    skipped: int
+    deleted: int
+    filtered: int
+    rejected: int
+    rejected_prefix: str | None
+    cleared: int
+    data_files: int
+    data_files_read_in_checking: int
+    data_files_balanced: int
+    data_bytes: int
+    uncompressed_bytes_read_in_checking: int
+    lines_that_are_not_items: int
+    shards: int
+    shards_ended: int
+    shards_failed: int
+    safety_backup_arn: str | None
+
+
+class Restore(RestoreHead, frozen=True):
+    """`phase_shards` only while the restore is in a phase; `receipt_key` once its receipt stands in the bucket."""
+
+    receipt_key: str | None
+    phase_shards: PhaseShards | None
+    blockers: list[str]
+    warnings: list[str]
+    failures: list[str]
+    tables: list[TableResult]
+
+
+# A Lambda function may answer 6 MB. There are three lists of findings, and each may have 100 texts of every table.
+_LARGEST_FINDINGS_BYTES = 1_000_000
+
+
+def as_many_as_fit(findings: Sequence[str]) -> list[str]:
+    """The first findings, as many as an answer can carry; the last one then says how many there are besides."""
+    left = _LARGEST_FINDINGS_BYTES
+    for count, text in enumerate(findings):
+        left -= len(json.dumps(text)) + 1
+        if left < 0:
+            more = len(findings) - count
+            return [*findings[:count], f"and {more} more, for which this answer has no room; the receipt names them"]
+    return list(findings)
+
+
+class RestoreList(_Answer, frozen=True):
+    """Newest first. `unreadable`: restores whose ledger rows are corrupt. `next_before`: null at the end."""
+
+    restores: list[RestoreHead]
+    unreadable: list[str]
+    next_before: str | None
+
+
+# --- backups ---------------------------------------------------------------------------------------------------------
+
+
+class BackupHead(_Answer, frozen=True):
+    backup_date: str
+    status: SetState
+    environment: str
+    by_hand: bool
+    started_at: Time
+    completed_at: Time | None
+    requested_time: Time | None
+    total_tables: int
+
+
+class BackupTable(_Answer, frozen=True):
+    table_name: str
+    status: ExportState
+    export_arn: str | None
+    export_time: str | None
+    item_count: int
+    size_bytes: int
+    failure_code: str | None
+    failure_message: str | None
+
+
+class Backup(BackupHead, frozen=True):
+    """A set that is still being made, as the ledger has it. `unreadable`: tables whose ledger rows are corrupt."""
+
+    tables: list[BackupTable]
+    unreadable: list[str]
+
+
+class BackupLinks(_Answer, frozen=True):
+    self: str
+
+
+class StartedBackup(Backup, frozen=True):
+    links: BackupLinks
+
+
+class BackupList(_Answer, frozen=True):
+    """Newest first. `unreadable`: sets whose ledger rows are corrupt. `next_before`: null at the end."""
+
+    backups: list[BackupHead]
+    unreadable: list[str]
+    next_before: str | None
+
+
+# A finished set is answered with its manifest, the one that stands in the bucket.
+SHOWN_BACKUP = (Manifest, Backup)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+class ProblemFault(_Answer, frozen=True):
+    """One thing wrong with a request: where, and what is allowed."""
+
+    path: str
+    message: str
+
+
+class Problem(_Answer, frozen=True):
+    """An error (RFC 9457). `code` is stable; `errors`, of a 422, names the faults: all of them, up to a thousand."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[ProblemFault] | UnsetType = UNSET
+
+
+class GatewayMessage(msgspec.Struct, frozen=True):
+    """API Gateway's own answer, before or instead of tablevault's."""
+
+    message: str | UnsetType | None = UNSET
+    Message: str | UnsetType = UNSET

@@ -1,0 +1,72 @@
+"""What the API takes, besides the body of `POST /restores`: the types check requests and are in the description."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from chalicelib.backup.layout import BACKUP_DATE
+from chalicelib.restore.requests import MAX_TABLES, RESTORE_ID, TableName
+from chalicelib.validation import whole
+
+LARGEST_PAGE = 100
+
+BackupDate = Annotated[str, Meta(pattern=whole(BACKUP_DATE), description="The name of a backup set.")]
+RestoreId = Annotated[str, Meta(pattern=whole(RESTORE_ID), description="The id of a restore.")]
+# Both are checked where the thing is looked for: a name that cannot be one names nothing, and is 404.
+PATH_PARAMETERS = {"backup_date": BackupDate, "restore_id": RestoreId}
+
+Limit = Annotated[int, Meta(ge=1, le=LARGEST_PAGE, description="How many to list.")]
+_NEXT_BEFORE = {"message": "must be the name that next_before gave"}
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class Nothing(_Request, frozen=True):
+    """Takes no fields; the body may be left out."""
+
+
+class BackupRequest(_Request, frozen=True):
+    """What to back up. Every field may be left out; `{}` backs up all configured tables."""
+
+    tables: (
+        Annotated[
+            tuple[TableName, ...],
+            Meta(
+                min_length=1,
+                max_length=MAX_TABLES,
+                description="Configured tables; without it, all of them.",
+                extra_json_schema={"uniqueItems": True},
+                extra={
+                    "message": "must be a non-empty list of table names; leave it out for all",
+                    "too_many": f"must have at most {MAX_TABLES} tables; leave it out for all",
+                },
+            ),
+        ]
+        | None
+    ) = None
+    export_type: Annotated[Literal["FULL_EXPORT"], Meta(extra={"message": "this version makes FULL_EXPORT only"})] = (
+        "FULL_EXPORT"
+    )
+
+
+class BackupPage(_Request, frozen=True):
+    limit: Limit = 20
+    before: (
+        Annotated[
+            str, Meta(pattern=whole(BACKUP_DATE), description="List those older than this set.", extra=_NEXT_BEFORE)
+        ]
+        | None
+    ) = None
+
+
+class RestorePage(_Request, frozen=True):
+    limit: Limit = 20
+    before: (
+        Annotated[
+            str, Meta(pattern=whole(RESTORE_ID), description="List those older than this restore.", extra=_NEXT_BEFORE)
+        ]
+        | None
+    ) = None
