@@ -6,12 +6,18 @@ deadline plus a margin, never renewed, never taken over before:
     claim granted          soft stop    hard deadline      claim lapses
     |---- shard is worked on ----|---- checkpoint ----|---- margin ----|  only now may another worker claim it
 
-A claim is a transaction that also checks the restore's phase, so none is granted after the phase moved on; and a
-phase moves on only when every one of its shards has ended, or (cancelling) when no claim is alive.
+A phase moves on only when every one of its shards has ended, and each phase takes shards at a stage of its own: of a
+phase that is over there is nothing left to claim. Only a cancelled restore has open shards: whoever claims one looks
+at the restore's status afterwards, and gives it back. A restore is CANCELLED when it has been CANCELLING and no claim
+was alive then; one granted since sees the status, and does nothing under it.
+
+No transaction of a worker names the restore's own row: those of many workers would meet on it all the time, and
+DynamoDB refuses all but one.
 """
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +75,6 @@ class Claims:
         number = int(slot.sk.split("#")[1])
         attempt = shard.attempt + 1
         writes: list[Write] = [
-            Check(job_key(restore_id), Attr("status").eq(phase.value)),
             Update(
                 slot,
                 set={"shard": shard.sk, "shard_attempt": attempt, "shard_wake": wake},
@@ -86,14 +91,23 @@ class Claims:
             self._ledger.transact(writes)
         except ConditionFailed as failed:
             if failed.failed[0]:
-                raise PhaseOver(restore_id) from failed
-            if failed.failed[1]:
                 raise ClaimLost(f"slot {number} of {restore_id} was woken anew") from failed
             return None
         claimed = msgspec.structs.replace(
             shard, attempt=attempt, fruitless=shard.fruitless + 1, claimed_until_ms=until_ms, claimed_slot=number
         )
-        return Claim(claimed, attempt, phase, task, number, until_ms)
+        claim = Claim(claimed, attempt, phase, task, number, until_ms)
+        self._check_phase(restore_id, claim)
+        return claim
+
+    def _check_phase(self, restore_id: str, claim: Claim) -> None:
+        """Raises PhaseOver, the claim being given back, when the restore was cancelled before it was granted."""
+        job = self._records.job(restore_id)
+        if job is not None and job.status is claim.phase:
+            return
+        with suppress(ClaimLost):
+            self.give_back(restore_id, claim, checkpoint=None, progressed=False, free_at_ms=0, reason=None)
+        raise PhaseOver(restore_id)
 
     def checkpoint(self, restore_id: str, claim: Claim, checkpoint: str) -> None:
         self._update_claimed(restore_id, claim, {"checkpoint": checkpoint, "fruitless": 0})
@@ -153,9 +167,7 @@ class Claims:
         for level in ("blocker", "warning"):
             count = sum(note.level == level for note in notes)
             added |= {f"{level}s": count} if count else {}
-        working = Attr("status").is_in([claim.phase.value, Status.CANCELLING.value])
         writes: list[Write] = [
-            Check(job_key(restore_id), working),
             Update(Key(pk, claim.shard.sk), set=changes, condition=_still_claimed(claim)),
             Update(table_key(restore_id, number), set=table_set, add=added, condition=present()),
         ]
@@ -223,7 +235,7 @@ class Claims:
         ]
         writes.append(_failure_row(job.pk, number, shard, reason, now_ms))
         if phase is Status.LOADING:
-            _rejected_rows(job.pk, number, shard, None, now_ms)
+            writes += _rejected_rows(job.pk, number, shard, None, now_ms)
         if blocks:
             note = Key(job.pk, f"NOTE#{number:04d}#{shard.sk}#00")
             writes.append(Put(note, {"level": "blocker", "text": reason, **expiry(now_ms)}))

@@ -12,6 +12,7 @@ from chalicelib.restore.model import PHASES, TERMINAL, Job, Status, Table
 # An accepting request is an HTTP call of at most 30 s (the API's own limit is 29). One that has not been written
 # down completely after this long never will be.
 ACCEPTING_LIMIT_MS = 120_000
+BLOCKED = "blocked: nothing was cleared or written; see blockers"
 NOT_ACCEPTED = "the request was not accepted completely; nothing was touched; ask again"
 
 
@@ -74,6 +75,10 @@ def decide(job: Job, tables: Sequence[Table], now_ms: int) -> Decision:
 def _after_phase(job: Job, tables: Sequence[Table]) -> Decision:
     failed = sum(table.phase(job.status).failed for table in tables)
     match job.status:
+        case Status.PLANNING if failed:
+            # A planner that was given up may have written a part of its shards, which no total counts: with them
+            # there is no checking, and without them nothing to check.
+            return Finish(Status.FAILED, BLOCKED)
         case Status.PLANNING:
             return Move(Status.CHECKING)
         case Status.CHECKING:
@@ -96,7 +101,7 @@ def _after_checking(job: Job, tables: Sequence[Table]) -> Decision:
     blockers = sum(table.blockers for table in tables)
     failed = sum(table.phase(status).failed for table in tables for status in (Status.PLANNING, Status.CHECKING))
     if blockers or failed:
-        return Finish(Status.FAILED, "blocked: nothing was cleared or written; see blockers")
+        return Finish(Status.FAILED, BLOCKED)
     if job.dry_run:
         return Finish(Status.COMPLETED, "dry run: everything was read and checked, nothing was written")
     if job.safety_backup:

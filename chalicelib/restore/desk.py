@@ -2,27 +2,43 @@
 
 Accepting writes a job (ACCEPTING), then its locks, then its parts, then moves it to PLANNING and wakes workers. It
 may be cut off between any two of these: until the move nobody works on it, and `reconcile` ends a job that stayed
-ACCEPTING for too long and gives its locks back.
+ACCEPTING for too long and gives its locks back. A wake that fails changes nothing: `reconcile` wakes workers later.
 """
 
+import logging
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.aws import Client
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.aws import Client, error_text
 from chalicelib.backup.manifest import Manifest, ManifestTable
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.clock import Clock
-from chalicelib.errors import Conflict, Fault, InvalidRequest, LedgerEntryCorrupt, NotFound, Unavailable
+from chalicelib.errors import (
+    Conflict,
+    Fault,
+    InvalidRequest,
+    LedgerEntryCorrupt,
+    NotFound,
+    TablevaultError,
+    Unavailable,
+)
 from chalicelib.ledger import decode
 from chalicelib.restore.claims import shard_counts
+from chalicelib.restore.decision import NOT_ACCEPTED
 from chalicelib.restore.model import CANCELLABLE, TERMINAL, Job, Kind, Shard, Stage, Status, Table
-from chalicelib.restore.receipt import findings, job_head, table_result
+from chalicelib.restore.receipt import InFlight, findings, job_head, table_result
 from chalicelib.restore.records import KIND, RestoreRecords, shard_sk, table_number
+from chalicelib.restore.rejections import shard_reasons
 from chalicelib.restore.requests import LATEST, MAX_TABLES, RestoreRequest, is_restore_id, target_faults
 from chalicelib.restore.slots import Slots
 from chalicelib.settings import Settings
+
+logger = logging.getLogger("tablevault")
 
 _LOCK_TRIES = 3
 
@@ -38,7 +54,8 @@ class RestoreDesk:
     # --- accepting -------------------------------------------------------------------------------------------
 
     def accept(self, request: RestoreRequest, requested_by: str) -> Job:
-        """Raises NotFound (set or table), Conflict (set incomplete, target locked), InvalidRequest, ManifestInvalid."""
+        """Raises NotFound (set or table), Conflict (set incomplete, target locked), InvalidRequest, ManifestInvalid,
+        Unavailable (no queue to wake workers with, or it took too long)."""
         manifest = self._manifest(request)
         sources = _sources(manifest, request)
         mapping = dict(request.target_tables or {})
@@ -48,16 +65,30 @@ class RestoreDesk:
             raise InvalidRequest(faults)
         tables = [_table(number, source, mapping, request) for number, source in enumerate(sources)]
         job = self._new_job(request, manifest, tables, requested_by)
+        self._slots.reach_queue()
         self._records.create_job(job)
         self._lock_targets(job)
         self._records.create_parts(job, tables, _first_shards(job, tables))
-        if not self._records.move(job, Status.PLANNING, self._clock()):
-            self._give_back_locks(job, job.targets)
+        if not self._records.move(job, Status.PLANNING, self._clock()) and self._was_given_up(job):
             raise Unavailable(
                 "accepting the restore took too long, and it was given up; nothing was touched; ask again"
             )
-        self._slots.wake_free(job.restore_id, min(len(tables), job.max_workers), hop=0, now_ms=self._clock())
+        self._wake(job.restore_id, min(len(tables), job.max_workers))
         return job
+
+    def _wake(self, restore_id: str, wanted: int) -> None:
+        """What was asked for stands in the ledger, and `reconcile` wakes whom this does not: no reason to fail."""
+        try:
+            self._slots.wake_free(restore_id, wanted, hop=0, now_ms=self._clock())
+        except (ClientError, BotoCoreError, TablevaultError) as error:
+            why = error_text(error) if isinstance(error, ClientError) else f"{type(error).__name__}: {error}"
+            logger.warning("no worker woken; reconcile will", extra={"restore_id": restore_id, "error": why})
+
+    def _was_given_up(self, job: Job) -> bool:
+        """After a move that did not succeed: whether reconcile has ended the job, and gives its locks back. Otherwise
+        the move took effect although its answer was lost, and workers may have carried the restore on since."""
+        standing = self._records.job(job.restore_id)
+        return standing is None or standing.reason == NOT_ACCEPTED
 
     def _manifest(self, request: RestoreRequest) -> Manifest:
         bucket, prefix = self._settings.backup_bucket, self._settings.s3_exports_prefix
@@ -120,28 +151,28 @@ class RestoreDesk:
         """Status, progress per table, findings; of an ended restore, what its receipt says."""
         job = self._job(restore_id)
         tables = self._records.tables(restore_id)
-        in_flight = self._in_flight(job, tables)
+        in_flight = self._in_flight(job)
         shards = {status.value: _phase_counts(tables, status) for status in (job.status,) if _is_phase(status)}
         return {
             **job_head(job),
             "receipt_key": job.receipt_key if job.open_kind is None else None,
             "phase_shards": shards.get(job.status.value),
-            **findings(self._records, job, tables),
-            "tables": [table_result(table, in_flight.get(table.number)) for table in tables],
+            **findings(self._records, job, tables, in_flight),
+            "tables": [table_result(job, table, in_flight.get(table.number)) for table in tables],
         }
 
-    def _in_flight(self, job: Job, tables: Sequence[Table]) -> dict[int, dict[str, int]]:
+    def _in_flight(self, job: Job) -> dict[int, InFlight]:
         """What the checkpoints of open shards say, by table. Only shards that slots hold: a few, not all."""
         if job.status not in (Status.LOADING, Status.CANCELLING):
             return {}
         held = sorted({slot.shard for slot in self._slots.all(job.restore_id).values() if slot.shard})
-        found: dict[int, dict[str, int]] = {}
+        found: dict[int, InFlight] = {}
         for shard in self._records.shards_by_key(job.restore_id, held):
             if shard.kind is not Kind.LOAD or shard.stage is not Stage.CHECKED:
                 continue
-            counts = found.setdefault(table_number(shard), {})
-            for name, count in shard_counts(shard).items():
-                counts[name] = counts.get(name, 0) + count
+            so_far = found.get(table_number(shard), InFlight())
+            counts = Counter(so_far.counts) + Counter(shard_counts(shard))
+            found[table_number(shard)] = InFlight(counts, (*so_far.reasons, *shard_reasons(shard)))
         return found
 
     def list_page(self, limit: int, before: str | None) -> tuple[list[dict[str, Any]], list[str]]:
@@ -164,7 +195,7 @@ class RestoreDesk:
                 raise Conflict("restore_not_cancellable", f"restore {restore_id} is {job.status}: nothing to cancel")
             if self._records.move(job, Status.CANCELLING, self._clock(), cancelled_in=job.status.value):
                 # Workers see it at their next checkpoint. Where none is at work, this one ends the restore.
-                self._slots.wake_free(restore_id, 1, hop=0, now_ms=self._clock())
+                self._wake(restore_id, 1)
                 return self._job(restore_id)
 
     def _job(self, restore_id: str) -> Job:

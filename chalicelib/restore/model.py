@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 ALLOWED_MOVES: dict[Status, frozenset[Status]] = {
     Status.ACCEPTING: frozenset({Status.PLANNING, Status.FAILED}),
-    Status.PLANNING: frozenset({Status.CHECKING, Status.CANCELLING}),
+    Status.PLANNING: frozenset({Status.CHECKING, Status.FAILED, Status.CANCELLING}),
     Status.CHECKING: frozenset(
         {
             Status.SAFEGUARDING,
@@ -211,9 +211,24 @@ class PlannedFile(msgspec.Struct, frozen=True, array_like=True):
     content_check: bool
 
 
+class Reason(msgspec.Struct, frozen=True, array_like=True):
+    """Why `count` lines of a data file were rejected; `line` is the first of them, from 1. No item content."""
+
+    code: str
+    message: str
+    count: int
+    line: int
+
+
+class PlacedReason(Reason, frozen=True, array_like=True):
+    """A reason of a whole shard or table: with the key of the data file that `line` counts in."""
+
+    data_file: str
+
+
 class FileCheckpoint(msgspec.Struct, frozen=True, array_like=True):
     """How far one data file is: every line before `line` is accounted for in the counts. `verified`: read to its
-    end, MD5 and line count as the export recorded them."""
+    end, MD5 and line count as the export recorded them. `reasons`: the first ones, of the rejected lines."""
 
     line: int = 0
     verified: bool = False
@@ -223,6 +238,7 @@ class FileCheckpoint(msgspec.Struct, frozen=True, array_like=True):
     deleted: int = 0
     rejected: int = 0
     filtered: int = 0
+    reasons: tuple[Reason, ...] = ()
 
     @property
     def accounted(self) -> int:

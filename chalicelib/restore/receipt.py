@@ -2,14 +2,16 @@
 bucket are made of the same parts here."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from chalicelib.backup import layout
 from chalicelib.clock import iso
-from chalicelib.restore.model import Job, Table
+from chalicelib.restore.model import Job, PlacedReason, Table
 from chalicelib.restore.records import RestoreRecords
+from chalicelib.restore.rejections import texts
 from chalicelib.restore.work import Surroundings
 
 RECEIPT_SCHEMA_VERSION = 1
@@ -22,7 +24,7 @@ def write_receipt(around: Surroundings, job: Job, tables: Sequence[Table]) -> No
         "schema_version": RECEIPT_SCHEMA_VERSION,
         **job_head(job),
         **findings(around.records, job, tables),
-        "tables": [table_result(table) for table in tables],
+        "tables": [table_result(job, table) for table in tables],
     }
     content = msgspec.json.format(msgspec.json.encode(receipt), indent=2)
     key = layout.receipt_key(job.restore_id)
@@ -47,8 +49,22 @@ def job_head(job: Job) -> dict[str, Any]:
     }
 
 
-def findings(records: RestoreRecords, job: Job, tables: Sequence[Table]) -> dict[str, list[str]]:
-    """Blockers, warnings and failures, the first hundred of each table."""
+@dataclass(frozen=True)
+class InFlight:
+    """What a table's open shards have done beyond its totals, by their checkpoints."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    reasons: Sequence[PlacedReason] = ()
+
+
+_NOTHING = InFlight()
+
+
+def findings(
+    records: RestoreRecords, job: Job, tables: Sequence[Table], in_flight: Mapping[int, InFlight] | None = None
+) -> dict[str, list[str]]:
+    """Blockers, warnings and failures, the first hundred of each table; the reasons of rejected items are failures.
+    `in_flight`: by the table's number."""
     found: dict[str, list[str]] = {"blockers": [], "warnings": [], "failures": []}
     for table in tables:
         if table.blockers or table.warnings:
@@ -56,14 +72,20 @@ def findings(records: RestoreRecords, job: Job, tables: Sequence[Table]) -> dict
                 found["blockers" if note.level == "blocker" else "warnings"].append(note.text)
         if table.failed_shards:
             found["failures"] += records.failures(job.restore_id, table.number)
+        more = (in_flight or {}).get(table.number, _NOTHING)
+        rejected = table.rejected + more.counts.get("rejected", 0)
+        if rejected:
+            reasons = [*records.rejections(job.restore_id, table.number), *more.reasons]
+            prefix = layout.rejected_prefix(job.restore_id, table.source)
+            found["failures"] += texts(table.source, reasons, rejected, prefix)
     return found
 
 
-def table_result(table: Table, in_flight: Mapping[str, int] | None = None) -> dict[str, Any]:
-    """A table's counts. `in_flight`: what open shards have done beyond the totals."""
-    more = in_flight or {}
+def table_result(job: Job, table: Table, in_flight: InFlight | None = None) -> dict[str, Any]:
+    """A table's counts, and where its rejected lines are."""
+    more = in_flight or _NOTHING
     counted = {
-        name: getattr(table, name) + more.get(name, 0)
+        name: getattr(table, name) + more.counts.get(name, 0)
         for name in ("written", "unchanged", "skipped", "deleted", "filtered", "rejected")
     }
     return {
@@ -71,6 +93,7 @@ def table_result(table: Table, in_flight: Mapping[str, int] | None = None) -> di
         "target_table": table.target,
         "item_count": table.item_count,
         **counted,
+        "rejected_prefix": layout.rejected_prefix(job.restore_id, table.source) if counted["rejected"] else None,
         "cleared": table.cleared,
         "data_files": table.data_files,
         "data_files_read_in_checking": table.data_files_read,

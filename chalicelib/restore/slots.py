@@ -15,8 +15,10 @@ from collections.abc import Callable
 
 import msgspec
 from boto3.dynamodb.conditions import Attr
+from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.aws import Client
+from chalicelib.aws import Client, error_code
+from chalicelib.errors import Unavailable
 from chalicelib.ledger import ConditionFailed, Key, Ledger, Update, decode
 from chalicelib.restore.model import Slot, SlotState
 from chalicelib.restore.records import expiry
@@ -63,6 +65,17 @@ class Slots:
         self._sqs = sqs
         self._queue_url = queue_url
         self._most_awake = most_awake
+
+    def reach_queue(self) -> None:
+        """Raises Unavailable when there is no way to wake workers: for before anything is written down."""
+        try:
+            self._queue_url()
+        except (ClientError, BotoCoreError) as error:
+            code = error_code(error) if isinstance(error, ClientError) else type(error).__name__
+            raise Unavailable(
+                f"the queue that wakes workers cannot be reached ({code}); nothing was started; look whether the queue"
+                " that RESTORE_QUEUE names exists, and whether this function may call sqs:GetQueueUrl on it"
+            ) from error
 
     def all(self, restore_id: str) -> dict[int, Slot]:
         slots = [decode(row, Slot) for row in self._ledger.query(f"RESTORE#{restore_id}", "SLOT#")]

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 
 from tests.simulation.crash_points import CrashPoint, crash, crash_points
+from tests.simulation.load import report
 from tests.simulation.record import Record
 from tests.simulation.runner import Result, simulate
 from tests.simulation.scenarios import SCENARIOS
@@ -23,17 +24,19 @@ _CHUNK = 8
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", default="1-330", help="a seed, a range of seeds, or crash-points")
+    parser.add_argument("what", nargs="?", default="1-330", help="a seed, a range of seeds, load, or crash-points")
     parser.add_argument("point", nargs="?", help="one crash point, as a failure names it")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one, whatever the seed chooses")
     chosen = parser.parse_args(arguments)
     if chosen.what == "crash-points":
         return _crash(chosen.point)
+    if chosen.what == "load":
+        return _load()
     first, _, last = chosen.what.partition("-")
     try:
         seeds = range(int(first), int(last or first) + 1)
     except ValueError:
-        parser.error(f"{chosen.what!r} is neither a seed, nor a range such as 1-2000, nor crash-points")
+        parser.error(f"{chosen.what!r} is neither a seed, nor a range such as 1-2000, nor load, nor crash-points")
     if len(seeds) == 1:
         return _tell(simulate(seeds[0], chosen.scenario, with_trace=True))
     return _run_all(((seed, chosen.scenario) for seed in seeds), len(seeds))
@@ -44,6 +47,14 @@ def _crash(point: str | None) -> int:
         return _tell(crash(CrashPoint.parse(point), with_trace=True))
     points = list(crash_points())
     return _run_all(points, len(points))
+
+
+def _load() -> int:
+    has_failed = 0
+    for failed, text in report():
+        has_failed += failed
+        print(text, flush=True)
+    return has_failed
 
 
 def _tell(result: Result) -> int:

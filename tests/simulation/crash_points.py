@@ -1,10 +1,10 @@
 """Every crash point: each function of each scenario killed at its 1st, 2nd, 3rd … call to AWS, before and after the
-call's effect, until it makes no further call. Nothing else fails, and all must converge."""
+call's effect, until it makes no further call; and each call's answer lost. Nothing else fails, all must converge."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.simulation.faults import KILLS, CountCalls, CrashAt, Fault
+from tests.simulation.faults import POINTS, CountCalls, FailAt, Fault
 from tests.simulation.runner import Result, run_scenario
 from tests.simulation.scenarios import SCENARIOS
 
@@ -36,13 +36,13 @@ def crash_points(scenarios: Iterable[str] = tuple(SCENARIOS)) -> Iterator[CrashP
         run_scenario(scenario, _SEED, counted, FAULTY_MINUTES)
         for function, calls in sorted(counted.calls.items()):
             for number in range(1, calls + 1):
-                for kind in KILLS:
+                for kind in POINTS:
                     yield CrashPoint(scenario, function, number, kind)
 
 
 def crash(point: CrashPoint, *, with_trace: bool = False) -> Result:
-    faults = CrashAt(point.function, point.call_number, point.kind)
+    faults = FailAt(point.function, point.call_number, point.kind)
     result = run_scenario(point.scenario, _SEED, faults, FAULTY_MINUTES, with_trace=with_trace)
     if not faults.injected and not result.violations:
-        result.violations.append(f"{point}: the function made only {faults.calls} calls, so nothing was killed")
+        result.violations.append(f"{point}: the function made only {faults.calls} calls, so nothing failed")
     return result

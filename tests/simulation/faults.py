@@ -50,6 +50,9 @@ AT_CALLS = (
 )
 KILLS = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER, Fault.KILLED_IN_FLIGHT)
 
+# What is tried at every single call: the process ends, or goes on without knowing what it did.
+POINTS = (*KILLS, Fault.ERROR_AFTER, Fault.TIMEOUT_AFTER)
+
 # The lowest and the highest rate a seed may draw for a kind.
 _RATES: dict[Fault, tuple[float, float]] = {
     **dict.fromkeys(KILLS, (0.001, 0.02)),
@@ -113,8 +116,8 @@ class SeededFaults(NoFaults):
         return next((kind for kind in AT_CALLS if self.hits(kind, function)), None)
 
 
-class CrashAt(NoFaults):
-    """Kills one function at its n-th call to AWS, counted over all its invocations; nothing else fails."""
+class FailAt(NoFaults):
+    """One fault, at the n-th call to AWS of one function, counted over all its invocations; nothing else fails."""
 
     def __init__(self, function: str, call_number: int, kind: Fault) -> None:
         super().__init__()

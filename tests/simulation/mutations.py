@@ -11,6 +11,7 @@ import msgspec
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib.backup import recorder
+from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.recorder import Recorder
 from chalicelib.backup.rows import SetRecord
 from chalicelib.backup.verification import VerifiedExport
@@ -110,10 +111,11 @@ def manifest_written_before_verification() -> Iterator[None]:
 
     def believing(s3: Any, bucket: str, *, summary_key: str, **_: Any) -> VerifiedExport:
         summary = msgspec.json.decode(s3.get_object(Bucket=bucket, Key=summary_key)["Body"].read())
+        file_list = s3.get_object(Bucket=bucket, Key=summary["manifestFilesS3Key"])["Body"].read()
         return VerifiedExport(
             summary_key=summary_key,
             files_key=summary["manifestFilesS3Key"],
-            files_md5="",
+            files_md5=md5_of(file_list),
             export_time=summary["exportTime"],
             item_count=summary["itemCount"],
             billed_size_bytes=0,

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.errors import Conflict, NotFound, Unavailable
+from chalicelib.errors import Conflict, ManifestInvalid, NotFound, Unavailable
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.model import TERMINAL, Status
 from chalicelib.restore.requests import parse_restore_request
@@ -30,7 +30,7 @@ def ask(world: World, name: str, body: dict[str, Any]) -> str | None:
             if conflict.code != "target_locked":
                 return None
             world.sleep_minutes(2)
-        except NotFound:
+        except (NotFound, ManifestInvalid):
             return None
         found = _asked_before(world, name)
         if found is not None:

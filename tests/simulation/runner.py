@@ -27,6 +27,7 @@ class Result:
     counts: Counter[str]
     injected: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
+    work_s: float = 0.0  # of it, until all that was begun had ended
 
     @property
     def digest(self) -> str:
@@ -53,10 +54,17 @@ def run_scenario(name: str, seed: int, faults: NoFaults, faulty_minutes: float, 
     world = World(seed, faults, kind.configured)
     with world.in_place(kind.threads):
         scenario = kind(world, Random(f"scenario-{seed}"))
-        started_us = world.scheduler.now_us
-        _run(world, scenario, faulty_minutes)
-        if not world.watch.violations:
-            scenario.judge()
+        return finish(world, scenario, name, seed, faulty_minutes, with_trace=with_trace)
+
+
+def finish(
+    world: World, scenario: Scenario, name: str, seed: int, faulty_minutes: float, *, with_trace: bool
+) -> Result:
+    """Runs a world that is in place, to its end, and judges it."""
+    started_us = world.scheduler.now_us
+    ended_us = _run(world, scenario, faulty_minutes)
+    if not world.watch.violations:
+        scenario.judge()
     return Result(
         scenario=name,
         seed=seed,
@@ -66,12 +74,14 @@ def run_scenario(name: str, seed: int, faults: NoFaults, faulty_minutes: float, 
         calls=len(world.trace.entries),
         kills=world.lambdas.kills,
         counts=world.counts,
-        injected=Counter({kind.value: count for kind, count in faults.injected.items()}),
+        injected=Counter({kind.value: count for kind, count in world.faults.injected.items()}),
         virtual_s=(world.scheduler.now_us - started_us) / 1e6,
+        work_s=(ended_us - started_us) / 1e6,
     )
 
 
-def _run(world: World, scenario: Scenario, faulty_minutes: float) -> None:
+def _run(world: World, scenario: Scenario, faulty_minutes: float) -> int:
+    """When all that was begun had ended, in microseconds."""
     end = _End(world, scenario)
     scenario.begin()
     world.bus.start_ticking()
@@ -82,11 +92,13 @@ def _run(world: World, scenario: Scenario, faulty_minutes: float) -> None:
         if scenario.schedules:
             world.bus.schedule_exports(0)
         world.run(end.is_reached, _QUIET_LIMIT_MINUTES)
+    ended_us = world.scheduler.now_us
     if not world.watch.violations:
         if end.what_is_open():
             world.watch.violated("it does not come to an end: " + end.what_is_open())
         world.run(lambda: False, _AFTERMATH_MINUTES)
     _surface_defects(world)
+    return ended_us
 
 
 def _surface_defects(world: World) -> None:

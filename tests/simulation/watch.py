@@ -28,6 +28,8 @@ class Watch(logging.Handler):
         self._world = world
         self.violations: list[str] = []
         self.has_lost_rows = False
+        self._cancelling_since_us: dict[str, int] = {}
+        self._claimed_at_us: dict[tuple[str, str], int] = {}
         self._looked_at: tuple[int, str, bool] | None = None
 
     def violated(self, text: str) -> None:
@@ -90,8 +92,7 @@ class Watch(logging.Handler):
         task = self._world.scheduler.current
         invocation = task.process.invocation if task and isinstance(task.process, Container) else None
         slot = json.loads(invocation.message)["slot"] if invocation else None
-        now_ms = self._world.scheduler.clock()
-        live = [row for row in self._rows(f"RESTORE#{restore_id}") if row.get("claimed_until_ms", 0) > now_ms]
+        live = self._live_claims(f"RESTORE#{restore_id}")
         if not any(slot is None or row.get("claimed_slot") == slot for row in live):
             self.violated(f"{what}: slot {slot} of {restore_id} holds no claim")
 
@@ -141,6 +142,8 @@ class Watch(logging.Handler):
         if before is None or after is None:
             return
         now_ms = self._world.scheduler.clock()
+        if after["attempt"] != before["attempt"]:
+            self._claimed_at_us[pk, sk] = self._world.scheduler.now_us
         if before.get("claimed_until_ms", 0) > now_ms and after["attempt"] != before["attempt"]:
             self.violated(f"{pk}/{sk} was claimed {before['claimed_until_ms'] - now_ms} ms before its claim lapsed")
         if before["stage"] in ("DONE", "FAILED") and after["stage"] != before["stage"]:
@@ -152,7 +155,9 @@ class Watch(logging.Handler):
         old, new = Status(before["status"]), Status(after["status"])
         if new not in ALLOWED_MOVES[old]:
             self.violated(f"{pk} moved from {old} to {new}")
-        if new is not Status.CANCELLING:
+        if new is Status.CANCELLING:
+            self._cancelling_since_us[pk] = self._world.scheduler.now_us
+        else:
             self._check_no_claim(pk, f"moved from {old} to {new}")
 
     def _unlocked(self, lock: str, restore_id: str) -> None:
@@ -162,11 +167,19 @@ class Watch(logging.Handler):
         self._check_no_claim(f"RESTORE#{restore_id}", f"gave {lock} back")
 
     def _check_no_claim(self, pk: str, what: str) -> None:
+        for row in self._live_claims(pk):
+            self.violated(f"{pk} {what} while {row['sk']} is claimed until {row['claimed_until_ms']}")
+            return
+
+    def _live_claims(self, pk: str) -> list[dict[str, Any]]:
+        """Those under which somebody may write: none that was granted after the restore was cancelled."""
         now_ms = self._world.scheduler.clock()
-        for row in self._rows(pk):
-            if row["sk"].startswith("SHARD#") and row.get("claimed_until_ms", 0) > now_ms:
-                self.violated(f"{pk} {what} while {row['sk']} is claimed for {row['claimed_until_ms'] - now_ms} ms")
-                return
+        last_us = self._cancelling_since_us.get(pk, self._world.scheduler.now_us)
+        return [
+            row
+            for row in self._rows(pk)
+            if row.get("claimed_until_ms", 0) > now_ms and self._claimed_at_us.get((pk, row["sk"]), 0) <= last_us
+        ]
 
     def _wrote_table(self, pk: str, row: dict[str, Any]) -> None:
         names = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")

@@ -55,10 +55,13 @@ class ApiFailed(Exception):
 
 
 class World:
-    def __init__(self, seed: int, faults: NoFaults, configured: tuple[str, ...]) -> None:
+    def __init__(
+        self, seed: int, faults: NoFaults, configured: tuple[str, ...], concurrency: int | None = None
+    ) -> None:
         self.random = Random(f"world-{seed}")
         self.faults = faults
         self.configured = configured
+        self.concurrency = concurrency or 20
         self.scheduler = Scheduler(START_MS, self.random)
         self.trace = Trace(lambda: self.scheduler.now_us, self.scheduler.now_us)
         self.counts: Counter[str] = Counter()
@@ -79,12 +82,13 @@ class World:
         self.dynamodb.page_items = self.random.choice((7, 40, 1000))
         self.s3.page_keys = self.random.choice((2, 5, 1000))
         self.lambdas = Lambdas(self)
-        self.bus = Bus(self, concurrency=self.random.choice((2, 5, 20)))
+        self.bus = Bus(self, concurrency=concurrency or self.random.choice((2, 5, 20)))
         self.s3.on_create = self._object_created
         self.effects = self._all_effects()
         self.settings = read_settings(self._environ())
         self.operator = Process("operator")
         self.operator_tasks: list[Task] = []
+        self.rows_in_flight: set[tuple[str, ...]] = set()  # of transactions
         self.poison_key: str | None = None  # of an object that kills who reads it
         self.slow_writes_us = 0  # how long each write to a target takes, beside the usual
 
@@ -172,7 +176,7 @@ class World:
             "ENVIRONMENT": "simulation",
             "DYNAMODB_TABLES": f"[{names}]",
             "LEDGER_TABLE": LEDGER,
-            "RESTORE_MAX_CONCURRENCY": "20",
+            "RESTORE_MAX_CONCURRENCY": str(self.concurrency),
         }
 
     def _all_effects(self) -> dict[tuple[str, str], Callable[[Request], Answer]]:

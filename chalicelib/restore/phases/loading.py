@@ -1,8 +1,8 @@
 """LOADING: the data files of one shard into the target, interleaved, with a checkpoint every second.
 
-The checkpoint says per file before which line every line is written or rejected, with the counts of exactly those
-lines. What was written beyond it when a worker dies is written again by the next one, which is harmless, and counted
-only then. A rejected item's line is in the bucket before the checkpoint passes it.
+The checkpoint says per file before which line every line is written or rejected, with the counts and reasons of
+exactly those lines. What was written beyond it when a worker dies is written again by the next one, which is
+harmless, and counted only then. A rejected item's line is in the bucket before the checkpoint passes it.
 """
 
 import base64
@@ -19,8 +19,9 @@ from chalicelib.errors import DataFileDamaged, OutOfTime, TargetUnavailable, Una
 from chalicelib.restore.datapath.progress import Counts, FileProgress
 from chalicelib.restore.datapath.reader import Batch, DataFile, DataFileReader
 from chalicelib.restore.datapath.transfer import transfer
-from chalicelib.restore.datapath.writer import BatchResult, BatchWriter
+from chalicelib.restore.datapath.writer import BatchResult, BatchWriter, Rejected
 from chalicelib.restore.model import FileCheckpoint, Job, PlannedFile, Shard, Table
+from chalicelib.restore.rejections import FileReasons, reason
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
 
 _CHECKPOINT_EVERY_MS = 1_000
@@ -58,6 +59,7 @@ class _Load:
         self._files = shard.planned_files()
         self._begun = shard.file_checkpoints()
         self._progress = [_resume(checkpoint) for checkpoint in self._begun]
+        self._reasons = [FileReasons(checkpoint.reasons) for checkpoint in self._begun]
         self._read_to_end = [checkpoint.verified for checkpoint in self._begun]
         self._saved_at_ms = around.clock()
 
@@ -128,6 +130,9 @@ class _Load:
         """Called under the transfer's lock, one result at a time."""
         if result.rejected:
             _keep_rejected(self._around.s3, self._job, self._table, self._files[index], batch, result)
+            self._reasons[index].add(
+                batch.first_line, (reason(r.code, r.message, _line(batch, r)) for r in result.rejected)
+            )
         self._progress[index].add(batch.first_line, len(batch.lines), result.counts)
         now_ms = self._around.clock()
         if now_ms - self._saved_at_ms >= _CHECKPOINT_EVERY_MS:
@@ -136,11 +141,12 @@ class _Load:
 
     def _checkpoints(self) -> list[FileCheckpoint]:
         checkpoints = []
-        for file, progress, read_to_end in zip(self._files, self._progress, self._read_to_end, strict=True):
+        files = zip(self._files, self._progress, self._reasons, self._read_to_end, strict=True)
+        for file, progress, reasons, read_to_end in files:
             line, counts = progress.position()
             # The reader is ahead of the writers: a file read to its end may have batches that never came back.
             verified = read_to_end and line == file.item_count
-            checkpoints.append(FileCheckpoint(line, verified, **asdict(counts)))
+            checkpoints.append(FileCheckpoint(line, verified, **asdict(counts), reasons=reasons.before(line)))
         return checkpoints
 
 
@@ -158,7 +164,7 @@ def _keep_rejected(s3: Client, job: Job, table: Table, file: PlannedFile, batch:
     lines = [
         {
             "data_file": file.key,
-            "line": batch.first_line + rejected.line_index + 1,
+            "line": _line(batch, rejected),
             "code": rejected.code,
             "message": rejected.message,
             **_content(rejected.line),
@@ -168,6 +174,11 @@ def _keep_rejected(s3: Client, job: Job, table: Table, file: PlannedFile, batch:
     body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     key = layout.rejected_key(job.restore_id, table.source, file.key, batch.first_line)
     s3.put_object(Bucket=job.bucket, Key=key, Body=body.encode(), ContentType="application/x-ndjson")
+
+
+def _line(batch: Batch, rejected: Rejected) -> int:
+    """Where a rejected line stands in its data file, from 1."""
+    return batch.first_line + rejected.line_index + 1
 
 
 def _content(line: bytes) -> dict[str, str]:

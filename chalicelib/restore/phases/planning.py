@@ -11,6 +11,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_text, is_transient
+from chalicelib.backup import layout
 from chalicelib.backup.export_files import FileEntry, read_file_list
 from chalicelib.errors import ExportInvalid
 from chalicelib.restore.model import Job, Kind, Note, PlannedFile, Shard, Stage, Table, blocker
@@ -18,7 +19,13 @@ from chalicelib.restore.phases.planner import clear_segments, gather
 from chalicelib.restore.records import shard_sk
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
 
-_NAMED_IN_A_NOTE = 5
+_NAMED_IN_A_NOTE = 3
+# Objects beside an export's data files, which AWS never puts there: a listing without end must not hold a worker.
+_MOST_STRANGERS = 10_000
+# Deflate makes at most 1,032 bytes of one (https://zlib.net/zlib_tech.html); `{"Item":{"k":{"S":"v"}}}` is the
+# shortest line. A file list that says more items would have a worker read lines that nobody wrote, for hours.
+_MOST_INFLATED = 1_032
+_SHORTEST_LINE_BYTES = 25
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _CHUNK_BYTES = 256 * 1024
 
@@ -26,14 +33,14 @@ _CHUNK_BYTES = 256 * 1024
 def plan_table(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
     try:
         entries = list(_entries(around, job, table))
-        listing = _listing(around, job, entries)
+        listing = _listing(around, job, table, {entry.key for entry in entries})
         planned, missing = _pin(entries, listing)
     except ExportInvalid as error:
-        return Ended(notes=(blocker(f"{table.source}: {error.message}"),))
+        return _blocked(around, job, table, error.message)
     except ClientError as error:
         if is_transient(error):
             raise
-        return Ended(notes=(blocker(f"{table.source}: its file list cannot be read: {error_text(error)}"),))
+        return _blocked(around, job, table, f"its file list cannot be read: {error_text(error)}")
     notes = [*_missing_note(table, missing), *_archived_note(table, planned, listing), *_count_note(table, entries)]
     shards = [_load_shard(table, number, files) for number, files in enumerate(gather(planned, job.max_workers))]
     clears = _clear_shards(around, job, table)
@@ -50,6 +57,13 @@ def plan_table(around: Surroundings, run: Invocation, job: Job, table: Table, sh
     return Ended(table_set=totals, notes=tuple(notes))
 
 
+def _blocked(around: Surroundings, job: Job, table: Table, why: str) -> Ended:
+    """Nothing is planned, and nothing may be left of an attempt that was cut off: it would be worked on and counted."""
+    around.records.drop_shards_from(job.restore_id, Kind.LOAD, table.number, 0)
+    around.records.drop_shards_from(job.restore_id, Kind.CLEAR, table.number, 0)
+    return Ended(notes=(blocker(f"{table.source}: {why}"),))
+
+
 def _entries(around: Surroundings, job: Job, table: Table) -> Iterator[FileEntry]:
     body = around.s3.get_object(Bucket=job.bucket, Key=table.manifest_files_key)["Body"]
     chunks = iter(lambda: body.read(_CHUNK_BYTES), b"")
@@ -64,14 +78,20 @@ class _Listed(NamedTuple):
     archive: str | None
 
 
-def _listing(around: Surroundings, job: Job, entries: list[FileEntry]) -> dict[str, _Listed]:
-    """Every object in the folders the data files are in."""
+def _listing(around: Surroundings, job: Job, table: Table, wanted: set[str]) -> dict[str, _Listed]:
+    """The data files that are in their export's folder. Raises ExportInvalid where it is full of other objects."""
     found: dict[str, _Listed] = {}
+    folder = layout.data_folder(table.manifest_files_key)
     pages = around.s3.get_paginator("list_objects_v2")
-    for folder in sorted({entry.key.rsplit("/", 1)[0] for entry in entries}):
-        for page in pages.paginate(Bucket=job.bucket, Prefix=f"{folder}/", OptionalObjectAttributes=["RestoreStatus"]):
-            for listed in page.get("Contents", []):
+    strangers = 0
+    for page in pages.paginate(Bucket=job.bucket, Prefix=folder, OptionalObjectAttributes=["RestoreStatus"]):
+        for listed in page.get("Contents", []):
+            if listed["Key"] in wanted:
                 found[listed["Key"]] = _Listed(listed["ETag"].strip('"'), int(listed["Size"]), _archive(listed))
+            else:
+                strangers += 1
+        if strangers > _MOST_STRANGERS:
+            raise ExportInvalid(f"{folder} holds more than {_MOST_STRANGERS} objects that its export did not write")
     return found
 
 
@@ -89,6 +109,8 @@ def _pin(entries: list[FileEntry], listing: dict[str, _Listed]) -> tuple[list[Pl
             missing.append(entry)
             continue
         etag, size_bytes, _ = listing[entry.key]
+        if entry.item_count * _SHORTEST_LINE_BYTES > size_bytes * _MOST_INFLATED:
+            raise ExportInvalid(f"data file {entry.key} cannot hold {entry.item_count} items in {size_bytes} bytes")
         planned.append(PlannedFile(entry.key, etag, size_bytes, entry.md5, entry.item_count, etag != entry.etag))
     return planned, missing
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from chalicelib import entry
+from chalicelib.backup.export_files import md5_of
 from chalicelib.errors import Conflict, InvalidRequest, LedgerEntryCorrupt, ManifestInvalid, NotFound
 from chalicelib.restore.dead_letter import DeadLetters
 from tests.functional.restore.world import BUCKET, DATE, LEDGER, PREFIX, numbered
@@ -214,7 +215,7 @@ def test_a_file_list_that_points_outside_of_its_export_is_not_followed(world):
     hostile = json.dumps(line).encode() + b"\n"
     world.s3.put_object(Bucket=BUCKET, Key=export.files_key, Body=hostile)
     manifest = json.loads(world.s3.get_object(Bucket=BUCKET, Key=MANIFEST)["Body"].read())
-    manifest["tables"][0]["manifest_files_md5"] = None
+    manifest["tables"][0]["manifest_files_md5"] = md5_of(hostile)
     world.s3.put_object(Bucket=BUCKET, Key=MANIFEST, Body=json.dumps(manifest))
     restore = world.restore()
     assert_untouched(world, restore)

@@ -4,6 +4,7 @@ botocore does it. The raw write path is answered through the same hook by which 
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from tests.simulation.scheduler import Dead
 ATTEMPTS = 3  # as chalicelib.aws configures botocore
 _TIMEOUT_US = 10_000_000
 _LATEST_EFFECT_US = 10_000_000
+_TRANSACTION_US = (1_000, 6_000)
+_SINGLE_WRITES = ("put_item", "update_item", "delete_item")
 _TRIED_AGAIN = frozenset({"ProvisionedThroughputExceededException", "InternalServerError", "SlowDown", "InternalError"})
 _TRIED_AGAIN_TOO = frozenset({"TransactionInProgressException", "ThrottlingException"})
 
@@ -65,9 +68,10 @@ class Caller:
             self._time_out()
         if fault in (Fault.THROTTLED, Fault.ERROR_BEFORE):
             raise _failure(service, operation, is_throttled=fault is Fault.THROTTLED)
-        self._refuse_in_conflict(operation)
         try:
-            answer = self._effect(service, operation, request)
+            self._refuse_in_conflict(operation, request)
+            with self._in_flight(operation, request):
+                answer = self._effect(service, operation, request)
         except ClientError as refusal:
             note(str(refusal.response["Error"]["Code"]))
             self._die_or_wait(process, fault)
@@ -101,13 +105,31 @@ class Caller:
         is_to_target = operation == "batch_write_item" and self.world.ledger.name not in request["RequestItems"]
         return int(self.world.slow_writes_us) if is_to_target else 0
 
-    def _refuse_in_conflict(self, operation: str) -> None:
-        if operation == "transact_write_items" and self.faults.hits(Fault.CONFLICT):
-            reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
-            more = {"CancellationReasons": reasons}
+    def _refuse_in_conflict(self, operation: str, request: Request) -> None:
+        """A row that is part of a transaction under way refuses writes and other transactions, also those that only
+        check it: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html"""
+        rows = _rows(operation, request)
+        if not rows or not (self.faults.hits(Fault.CONFLICT) or rows & self.world.rows_in_flight):
+            return
+        if operation == "transact_write_items":
+            self.world.counts["transaction conflicts"] += 1
+            more = {"CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}]}
             raise error("TransactionCanceledException", "TransactWriteItems", more=more)
-        if operation in ("put_item", "update_item", "delete_item") and self.faults.hits(Fault.CONFLICT):
+        if operation in _SINGLE_WRITES:
             raise error("TransactionConflictException", operation)
+
+    @contextmanager
+    def _in_flight(self, operation: str, request: Request) -> Iterator[None]:
+        """A transaction takes its time at DynamoDB; its rows are held meanwhile, whatever becomes of the caller."""
+        if operation != "transact_write_items":
+            yield
+            return
+        rows = _rows(operation, request)
+        held_us = self.random.randrange(*_TRANSACTION_US)
+        self.world.rows_in_flight.update(rows)
+        self.scheduler.after(held_us, lambda: self.world.rows_in_flight.difference_update(rows))
+        yield
+        self.scheduler.wait(held_us)
 
     def _effect(self, service: str, operation: str, request: Request) -> Answer:
         left: dict[str, list[Any]] = {}
@@ -144,6 +166,18 @@ def _without_some(request: Request, random: Any) -> tuple[Request, dict[str, lis
     ((table, writes),) = request["RequestItems"].items()
     done = random.randrange(1, len(writes)) if len(writes) > 1 else 1
     return {"RequestItems": {table: writes[:done]}}, {table: writes[done:]} if done < len(writes) else {}
+
+
+def _rows(operation: str, request: Request) -> set[tuple[str, ...]]:
+    """The ledger rows a transaction or a write of a single item is about."""
+    if operation == "transact_write_items":
+        writes = [write for entry in request["TransactItems"] for write in entry.values()]
+    elif operation in _SINGLE_WRITES:
+        writes = [request]
+    else:
+        return set()
+    keys = [write.get("Key") or write["Item"] for write in writes]
+    return {tuple(str(key[name]["S"]) for name in ("pk", "sk")) for key in keys}
 
 
 class SimulatedClient:

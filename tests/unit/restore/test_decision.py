@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from chalicelib.restore.decision import (
     ACCEPTING_LIMIT_MS,
+    BLOCKED,
     AwaitClaims,
     Close,
     Finish,
@@ -173,7 +174,7 @@ def test_every_restore_comes_to_an_end_when_its_shards_do(job, of_job):
 def test_all_pairs_of_statuses_are_allowed_or_not_as_the_design_says():
     allowed = {
         "ACCEPTING": "PLANNING FAILED",
-        "PLANNING": "CHECKING CANCELLING",
+        "PLANNING": "CHECKING FAILED CANCELLING",
         "CHECKING": "SAFEGUARDING CLEARING LOADING COMPLETED FAILED CANCELLING",
         "SAFEGUARDING": "CLEARING LOADING FAILED CANCELLING",
         "CLEARING": "LOADING CANCELLING",
@@ -185,6 +186,11 @@ def test_all_pairs_of_statuses_are_allowed_or_not_as_the_design_says():
         assert (target in ALLOWED_MOVES[source]) == (target.value in allowed.get(source.value, "").split())
     assert {Status.COMPLETED, Status.PARTIAL, Status.FAILED, Status.CANCELLED} == TERMINAL
     assert set(PHASES) == CANCELLABLE
+
+
+def test_a_table_that_could_not_be_planned_ends_the_restore_before_its_shards_are_looked_at():
+    table = a_table(planning_ended=1, planning_failed=1)
+    assert decide(a_job(Status.PLANNING), [table], NOW_MS) == Finish(Status.FAILED, BLOCKED)
 
 
 def test_a_whole_restore_is_completed():
