@@ -55,7 +55,7 @@ POINTS = (*KILLS, Fault.ERROR_AFTER, Fault.TIMEOUT_AFTER)
 
 # The lowest and the highest rate a seed may draw for a kind.
 _RATES: dict[Fault, tuple[float, float]] = {
-    **dict.fromkeys(KILLS, (0.001, 0.02)),
+    **dict.fromkeys(KILLS, (0.002, 0.04)),
     Fault.THROTTLED: (0.005, 0.2),
     Fault.ERROR_BEFORE: (0.005, 0.1),
     Fault.ERROR_AFTER: (0.005, 0.1),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from tests.simulation.aws.exports import ExportPlan
 from tests.simulation.faults import NoFaults
@@ -82,7 +83,7 @@ class ManyRestores(Scenario):
         asked = [self._ask(number) for number in range(self.size.restores)]
         before: str | None = None
         while True:
-            heads, corrupt = self.world.api(lambda services, before=before: services.desk.list_page(100, before))
+            heads, corrupt = self._page(before)
             if corrupt:
                 self.world.watch.violated(f"rows of {corrupt} cannot be read")
             self._ask(self.size.restores + len(self.listed))
@@ -92,6 +93,12 @@ class ManyRestores(Scenario):
             before = self.listed[-1]
         if self.listed != sorted(set(self.listed), reverse=True) or not set(asked) <= set(self.listed):
             self.world.watch.violated(f"{len(set(asked) - set(self.listed))} of {len(asked)} restores are not listed")
+
+    def _page(self, before: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+        page: tuple[list[dict[str, Any]], list[str]] = self.world.api(
+            lambda services: services.desk.list_page(100, before)
+        )
+        return page
 
     def _ask(self, number: int) -> str | None:
         return self.restore(f"list-{number}", Expected(dry_run=True), dry_run=True, max_workers=1)

@@ -90,7 +90,7 @@ def a_count_added_twice() -> Iterator[None]:
         yield
 
 
-@mutation("clear-and-restore", "cancelled")
+@mutation("clear-and-restore", "cancelled-in-checking")
 def clear_before_check() -> Iterator[None]:
     """CHECKING is over as soon as the targets are checked."""
 
@@ -144,7 +144,7 @@ def a_checkpoint_one_batch_too_far() -> Iterator[None]:
         yield
 
 
-@mutation("clear-and-restore", "cancelled")
+@mutation("clear-and-restore", "cancelled-in-clearing", "cancelled-in-loading")
 def a_late_clear_worker_during_loading() -> Iterator[None]:
     """CLEARING is over although segments are still being cleared."""
 
@@ -159,7 +159,7 @@ def a_late_clear_worker_during_loading() -> Iterator[None]:
         yield
 
 
-@mutation("cancelled")
+@mutation("cancelled-in-loading", "cancelled-in-clearing")
 def the_lock_released_while_a_claim_lives() -> Iterator[None]:
     with patch.object(RestoreRecords, "has_live_claim", lambda self, restore_id, now_ms: False):
         yield
@@ -205,7 +205,7 @@ def an_event_trusted_without_verification() -> Iterator[None]:
         yield
 
 
-@mutation("clear-and-restore", "cancelled")
+@mutation("clear-and-restore", "cancelled-in-clearing")
 def a_safety_backup_not_waited_for() -> Iterator[None]:
     def hasty(around: Any, run: Any, job: Any, table: Any, shard: Any) -> Any:
         arn = safeguarding._find_backup(around, job, table) or safeguarding._create_backup(around, job, table)

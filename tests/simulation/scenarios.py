@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from chalicelib.restore.model import Status
+from chalicelib.restore.model import PHASES, Status
 from tests.simulation import operators
 from tests.simulation.aws.exports import ExportPlan
 from tests.simulation.sets import DATE, Backed, backed_items, create_table, put_set, standing_items
@@ -183,28 +183,26 @@ class DamagedFile(Scenario):
 class Cancelled(Scenario):
     """Cancelled in one phase, by somebody who watches it."""
 
+    phase = Status.LOADING
+
     def begin(self) -> None:
         backed = Backed("orders", items=240, files=8)
         put_set(self.world, (backed,))
         self.target("orders", standing=120)
         self.verdict.backed["orders"] = backed_items(backed)
         self.world.slow_writes_us = self.random.choice((0, 300_000, 2_000_000))
-        phases = (
-            Status.PLANNING,
-            Status.CHECKING,
-            Status.SAFEGUARDING,
-            Status.CLEARING,
-            Status.LOADING,
-            Status.VERIFYING,
-        )
-        self.operate(lambda: self._restore_and_cancel(self.random.choice(phases)))
+        self.operate(self._restore_and_cancel)
 
-    def _restore_and_cancel(self, phase: Status) -> None:
+    def _restore_and_cancel(self) -> None:
         expected = Expected(clears=True, may_be_cancelled=True)
         body = {"clear_existing_data": True, "max_workers": self.max_workers()}
         restore_id = self.restore("cancelled", expected, **body)
         if restore_id is not None:
-            operators.cancel_in(self.world, restore_id, phase)
+            operators.cancel_in(self.world, restore_id, self.phase)
+
+
+def _cancelled_in(phase: Status) -> type[Scenario]:
+    return type(f"CancelledIn{phase.value.title()}", (Cancelled,), {"phase": phase})
 
 
 class ThreeAtOnce(Scenario):
@@ -318,7 +316,7 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "restore-many": RestoreMany,
     "dry-run": DryRun,
     "damaged-file": DamagedFile,
-    "cancelled": Cancelled,
+    **{f"cancelled-in-{phase.value.lower()}": _cancelled_in(phase) for phase in PHASES},
     "three-at-once": ThreeAtOnce,
     "long-chain": LongChain,
     "lost-ledger": LostLedger,

@@ -13,6 +13,7 @@ from tests.simulation.runner import simulate
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.seeds import FIXED_SEEDS
 
+MUST_END_WHOLE = ("clear-and-restore", "cycle", "dry-run", "long-chain", "restore-one", "three-at-once")
 _BATCHES = 5
 _EVERY = 61  # of the crash points; a prime, so that all kinds of kills and functions are among them
 
@@ -26,13 +27,14 @@ def test_fixed_seeds(batch):
     for seed in FIXED_SEEDS[batch::_BATCHES]:
         result = simulate(seed)
         assert result.violations == [], "\n".join([*result.trace[-60:], f"seed {seed}: {result.violations[0]}"])
-        outcomes.update(result.outcomes)
+        if result.scenario in MUST_END_WHOLE:
+            outcomes.update(result.outcomes)
         injected += result.injected
         scenarios.add(result.scenario)
     assert scenarios == set(SCENARIOS)
     assert set(injected) == {kind.value for kind in Fault}
-    # Faults delay, and that is no excuse: an honest failure now and then is, and most must end whole.
-    assert outcomes["COMPLETED"] > sum(outcomes.values()) * 0.5
+    # Faults delay, and that is no excuse: an honest failure now and then is.
+    assert outcomes["COMPLETED"] >= sum(outcomes.values()) * 0.9
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS))
