@@ -1,14 +1,19 @@
 """One stage of `.chalice/config.json`, as the sandbox needs it: the names of what the app expects to find.
 
-The names stand in the stage's environment variables alone; the resources are made from here, so the two cannot
-differ.
+The names stand in the stage's environment variables, or are the app's own defaults; the resources are made from here,
+so the two cannot differ.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from chalicelib.errors import SettingsInvalid
+from chalicelib.settings import Settings, read_settings
+from sandbox.errors import SandboxError
 
 _CHALICE_DEFAULT_TIMEOUT_S = 60
 # AWS Lambda guide, "Using Lambda with Amazon SQS": at least six times the function's timeout.
@@ -22,25 +27,33 @@ class Stage:
     environment: Mapping[str, str]
     timeout_s_by_function: Mapping[str, int]
 
+    @cached_property
+    def settings(self) -> Settings:
+        """As the app reads them, with its defaults; what names no resource may be missing here. Raises SandboxError."""
+        try:
+            return read_settings({"ENVIRONMENT": self.name, "DYNAMODB_TABLES": '["none"]', **self.environment})
+        except SettingsInvalid as error:
+            raise SandboxError(f"stage {self.name} of .chalice/config.json: {error.message}") from error
+
     @property
     def backup_bucket(self) -> str:
-        return self.environment["BACKUP_BUCKET"]
+        return self.settings.backup_bucket
 
     @property
     def ledger_table(self) -> str:
-        return self.environment["LEDGER_TABLE"]
+        return self.settings.ledger_table
 
     @property
     def restore_queue(self) -> str:
-        return self.environment["RESTORE_QUEUE"]
+        return self.settings.restore_queue
 
     @property
     def restore_dead_letter_queue(self) -> str:
-        return self.environment["RESTORE_DEAD_LETTER_QUEUE"]
+        return self.settings.restore_dead_letter_queue
 
     @property
     def api_tokens_parameter(self) -> str:
-        return self.environment["API_TOKENS_PARAMETER"]
+        return self.settings.api_tokens_parameter
 
     def lambda_name(self, function_name: str) -> str:
         """The deployed name of a function, as Chalice builds it; `api_handler` is the API's."""
@@ -53,14 +66,20 @@ class Stage:
 
 
 def read_stage(project_dir: Path, name: str) -> Stage:
-    """Reads a stage; the stage's own values go before the top level's, as in Chalice."""
-    config: dict[str, Any] = json.loads((project_dir / ".chalice" / "config.json").read_text())
+    """Reads a stage; the stage's own values go before the top level's, as in Chalice. Raises SandboxError."""
+    path = project_dir / ".chalice" / "config.json"
+    if not path.is_file():
+        raise SandboxError(f"{path} is not there: {project_dir} is no Chalice project")
+    config: dict[str, Any] = json.loads(path.read_text())
+    if name not in config.get("stages", {}):
+        raise SandboxError(f"{path} has no stage {name}")
     stage: dict[str, Any] = config["stages"][name]
+    environment = {**config.get("environment_variables", {}), **stage.get("environment_variables", {})}
     functions = [config.get("lambda_functions", {}), stage.get("lambda_functions", {})]
     return Stage(
         name=name,
         app_name=config["app_name"],
-        environment={**config.get("environment_variables", {}), **stage.get("environment_variables", {})},
+        environment=environment,
         timeout_s_by_function={
             function: values["lambda_timeout"]
             for by_function in functions

@@ -12,6 +12,7 @@ Real Lambda stops a function that keeps waking itself through SQS after about 16
 import json
 import secrets
 from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 from boto3.dynamodb.conditions import Attr
@@ -28,12 +29,15 @@ _UNANSWERED_AFTER_MS = 60_000
 
 
 class SlotMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`{"restore_id": …, "slot": 3, "wake": 7, "hop": 1}`: work for that restore in that slot."""
+    """`{"restore_id": …, "slot": 3, "wake": 7, "hop": 1}`: work for that restore in that slot.
 
-    restore_id: str
-    slot: int
-    wake: int
-    hop: int
+    Whoever can send to the queue can forge one; a hop below 0 would outlive HOP_LIMIT.
+    """
+
+    restore_id: Annotated[str, msgspec.Meta(max_length=64)]
+    slot: Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+    wake: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    hop: Annotated[int, msgspec.Meta(ge=0, le=HOP_LIMIT)]
 
 
 def parse_message(body: str) -> SlotMessage | None:

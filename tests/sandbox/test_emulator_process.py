@@ -25,6 +25,9 @@ pytestmark = pytest.mark.e2e
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _TOY_APP = Path(__file__).parent / "toy_app"
+_LAST_OF_THE_GREETING = (
+    "The AWS command line, if it is installed:  AWS_CONFIG_FILE={config} aws --profile tablevault-sandbox s3 ls\n"
+)
 _HANG = """
 import os, pathlib, time
 
@@ -64,7 +67,7 @@ def test_a_taken_port_is_named_with_what_to_do_and_nothing_is_started(taken_port
 def test_the_command_line_says_a_port_is_taken_in_one_line(taken_port: int, tmp_path: Path) -> None:
     environment = {**os.environ, "SANDBOX_PORT": str(taken_port), "XDG_CACHE_HOME": str(tmp_path)}
     ended = subprocess.run(
-        [sys.executable, "-m", "sandbox", "up"],
+        [sys.executable, "-m", "sandbox", "up", "--project-dir", str(shutil.copytree(_TOY_APP, tmp_path / "app"))],
         cwd=_REPOSITORY,
         env=environment,
         capture_output=True,
@@ -136,7 +139,9 @@ def test_ctrl_c_stops_everything_and_takes_the_config_of_stage_local_along(tmp_p
     impatience.start()
     try:
         with up.stdout:
-            said = "".join(iter(up.stdout.readline, "The API, reloading:     chalice local --stage local\n"))
+            said = "".join(
+                iter(up.stdout.readline, _LAST_OF_THE_GREETING.format(config=project / ".sandbox" / "aws-config"))
+            )
             config = (project / ".sandbox" / "aws-config").read_text()
             up.send_signal(signal.SIGINT)
             assert "nothing of it is left running" in up.stdout.read()

@@ -66,7 +66,7 @@ def _tell(result: Result) -> int:
 
 def _one(what: tuple[int, str | None] | CrashPoint) -> tuple[str, Result]:
     if isinstance(what, CrashPoint):
-        return f"make crashpoints SEEDS={what}", crash(what)
+        return f"make crashpoints POINT={what}", crash(what)
     seed, scenario = what
     named = f" --scenario {scenario}" if scenario else ""
     return f"make simulate SEEDS='{seed}{named}'", simulate(seed, scenario)

@@ -44,7 +44,7 @@ def test_crash_points(scenario):
     assert {point.kind for point in points} == set(POINTS)
     for point in points[::_EVERY]:
         result = crash(point)
-        assert result.violations == [], f"again with: make crashpoints SEEDS={point}"
+        assert result.violations == [], f"again with: make crashpoints POINT={point}"
 
 
 def test_a_crash_point_can_be_named_again():

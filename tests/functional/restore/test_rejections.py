@@ -10,7 +10,7 @@ from tests.functional.restore.world import BUCKET, numbered
 SECRET = "x" * 410_000  # more than an item may have
 
 
-def too_large(number: int) -> dict:
+def too_large(number: int):
     return {"id": {"S": f"large-{number}"}, "blob": {"S": SECRET}}
 
 
@@ -26,7 +26,7 @@ def told(restore) -> int:
     return sum(int(text.split(": ")[1].split()[0]) for text in rejections(restore))
 
 
-def kept(world, restore) -> list[dict]:
+def kept(world, restore):
     """The rejected lines in the bucket, below the prefix that the table's result names."""
     prefix = restore["tables"][0]["rejected_prefix"]
     found = world.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
@@ -87,7 +87,8 @@ def test_a_table_without_a_single_good_item_tells_why_and_how_many_are_left_unex
     assert restore["tables"][0]["rejected"] == told(restore) == 40
     *reasons_told, rest = rejections(restore)
     assert len(reasons_told) == 3
-    assert rest == f"orders: 37 items rejected for other reasons; each is under {restore['tables'][0]['rejected_prefix']}"
+    prefix = restore["tables"][0]["rejected_prefix"]
+    assert rest == f"orders: 37 items rejected for other reasons; each is under {prefix}"
 
 
 @pytest.mark.parametrize("kill_at", [3, 12, 20, 28])
@@ -122,7 +123,7 @@ def test_a_lost_answer_of_the_transaction_that_ends_a_shard_doubles_no_reason(wo
     world.create_table("orders")
     world.back_up({"orders": [*numbered(5), too_large(0)]}, partitions=1)
     restore_id = world.ask()
-    lost = []
+    lost: list[object] = []
 
     def lose(name, request):
         ends = name == "transact_write_items" and "REJECTED#" in repr(request)
@@ -147,7 +148,7 @@ def test_reasons_are_told_while_the_shard_is_still_open_and_stay_to_the_end(worl
             world.clock.now_ms += 700
 
     world.hook = slow
-    seen = None
+    seen = world.services.desk.describe(restore_id)
     for _ in range(30):  # invocations of 30 s each: the file takes several
         for record in world.messages():
             world.work(record, timeout_ms=30_000)

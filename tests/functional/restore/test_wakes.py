@@ -22,7 +22,7 @@ def failing(call: str, error: Exception):
     return hook
 
 
-def ledger_rows(world) -> list:
+def ledger_rows(world):
     return world.dynamodb.scan(TableName=LEDGER)["Items"]
 
 

@@ -20,7 +20,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.scheduler import Dead
 
 ATTEMPTS = 3  # as chalicelib.aws configures botocore
-_TIMEOUT_US = 10_000_000
+_TIMEOUT_US = 5_000_000
 _LATEST_EFFECT_US = 10_000_000
 _TRANSACTION_US = (1_000, 6_000)
 _SINGLE_WRITES = ("put_item", "update_item", "delete_item")
