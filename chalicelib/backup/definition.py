@@ -4,14 +4,20 @@ Not in it: autoscaling, which Application Auto Scaling holds, and resource polic
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from chalicelib.aws import Client
+from chalicelib.backup.documents import DocumentInvalid, decode_document, read_document
+from chalicelib.backup.export_files import Count
 from chalicelib.errors import ExportInvalid
+from chalicelib.settings import TABLE_NAME
 
 SCHEMA_VERSION = 1
+_LARGEST_DEFINITION_BYTES = 1024 * 1024
+_KEY_TYPES = (("HASH",), ("HASH", "RANGE"))
+_LONGEST_KEY_NAME = 255
 
 
 class KeyAttribute(msgspec.Struct, frozen=True):
@@ -21,13 +27,13 @@ class KeyAttribute(msgspec.Struct, frozen=True):
 
 class Attribute(msgspec.Struct, frozen=True):
     attribute_name: str
-    attribute_type: str  # S, N or B
+    attribute_type: Annotated[str, msgspec.Meta(pattern=r"\A[SNB]\Z")]
 
 
 class TableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """`indexes`, `stream`, `encryption` and so on are AWS' own structures, as CreateTable takes them."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Count = SCHEMA_VERSION
     table_name: str
     table_arn: str
     captured_at: str
@@ -52,17 +58,40 @@ def encode_definition(definition: TableDefinition) -> bytes:
     return msgspec.json.format(msgspec.json.encode(definition), indent=2)
 
 
+def read_definition(s3: Client, bucket: str, key: str) -> TableDefinition:
+    """Raises ExportInvalid as `decode_definition` does, and botocore's ClientError."""
+    try:
+        content = read_document(s3.get_object(Bucket=bucket, Key=key), _LARGEST_DEFINITION_BYTES)
+    except DocumentInvalid as error:
+        raise ExportInvalid(f"{key} {error}") from None
+    return decode_definition(content, key)
+
+
 def decode_definition(content: bytes, key: str) -> TableDefinition:
     """Raises ExportInvalid when it is not a table definition of a schema this version reads."""
     try:
-        definition = msgspec.json.decode(content, type=TableDefinition)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ExportInvalid(f"{key} is not a table definition: {error}") from error
+        definition = decode_document(content, TableDefinition)
+    except DocumentInvalid as error:
+        raise ExportInvalid(f"{key} is not a table definition: {error}") from None
     if not 1 <= definition.schema_version <= SCHEMA_VERSION:
         raise ExportInvalid(f"{key} has schema version {definition.schema_version}: a newer tablevault wrote it")
+    if not TABLE_NAME.match(definition.table_name):
+        raise ExportInvalid(f"{key} is not a table definition: its table_name cannot be a table's name")
     if not definition.keys:
         raise ExportInvalid(f"{key} defines a table without keys")
+    if not _are_a_tables_keys(definition):
+        raise ExportInvalid(f"{key} defines keys that no table can have")
     return definition
+
+
+def _are_a_tables_keys(definition: TableDefinition) -> bool:
+    """A HASH key, then perhaps a RANGE key, each an attribute of one type
+    (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_KeySchemaElement.html)."""
+    names = [key.attribute_name for key in definition.keys]
+    types = [attribute.attribute_name for attribute in definition.attributes]
+    is_each_defined_once = all(types.count(name) == 1 and 1 <= len(name) <= _LONGEST_KEY_NAME for name in names)
+    roles = tuple(key.key_type for key in definition.keys)
+    return roles in _KEY_TYPES and len(set(names)) == len(names) and is_each_defined_once
 
 
 def capture_definition(

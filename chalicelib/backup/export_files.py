@@ -6,17 +6,20 @@ ends in ExportInvalid, never in another exception.
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import msgspec
 
+from chalicelib.backup import layout
+from chalicelib.backup.documents import DocumentInvalid, decode_document, is_md5, shown
 from chalicelib.errors import ExportInvalid
 
 # Seen in every real file list: below 500 bytes. A line beyond this is not one of AWS'.
 _LONGEST_LINE_BYTES = 16 * 1024
+# What a worker can plan in its memory and its five minutes. DynamoDB writes about one file per partition, of 10 GB.
+MOST_DATA_FILES = 250_000
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]  # far beyond any table, and fits a ledger row
 
 
@@ -67,12 +70,13 @@ def md5_of(content: bytes) -> str:
 def parse_summary(content: bytes, *, key: str) -> Summary:
     """Raises ExportInvalid for anything that is not a summary, or whose file list is not beside it."""
     try:
-        summary = msgspec.json.decode(content, type=Summary)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ExportInvalid(f"{key} is not an export's summary: {error}") from error
+        summary = decode_document(content, Summary)
+    except DocumentInvalid as error:
+        raise ExportInvalid(f"{key} is not an export's summary: {error}") from None
     folder = key.rsplit("/", 1)[0]
-    if summary.manifest_files_s3_key != f"{folder}/manifest-files.json":
-        raise ExportInvalid(f"{key} names a file list that is not its own: {summary.manifest_files_s3_key[:200]!r}")
+    if summary.manifest_files_s3_key != f"{folder}/{layout.FILES_NAME}":
+        said = shown(summary.manifest_files_s3_key)
+        raise ExportInvalid(f"{key} names a file list that is not its own: '{said}'")
     return summary
 
 
@@ -82,11 +86,14 @@ def read_file_list(chunks: Iterable[bytes], *, key: str, md5: str | None) -> Ite
     Every data file must be in the export's own folder: `.../AWSDynamoDB/{id}/data/`. The MD5, when known, is
     compared at the end: act on the entries only when all have been read. Raises ExportInvalid.
     """
-    folder = key.rsplit("/", 1)[0] + "/data/"
     digest = hashlib.md5(usedforsecurity=False)
     seen: set[str] = set()
     for number, line in enumerate(_lines(chunks, digest, key), start=1):
-        entry = _entry(line, f"{key} line {number}", folder)
+        if number > MOST_DATA_FILES:
+            raise ExportInvalid(f"{key} has more than {MOST_DATA_FILES} lines, more than this version takes")
+        if not line:
+            continue
+        entry = _entry(line, f"{key} line {number}", key)
         if entry.key in seen:
             raise ExportInvalid(f"{key} line {number} names {entry.key!r} a second time")
         seen.add(entry.key)
@@ -102,26 +109,21 @@ def _lines(chunks: Iterable[bytes], digest: Any, key: str) -> Iterator[bytes]:
         *lines, tail = (tail + chunk).split(b"\n")
         if len(tail) > _LONGEST_LINE_BYTES:
             raise ExportInvalid(f"{key} has a line of more than {_LONGEST_LINE_BYTES} bytes: it is no file list")
-        yield from (line for line in lines if line)
+        yield from lines
     if tail:
         yield tail
 
 
-def _entry(line: bytes, where: str, folder: str) -> FileEntry:
+def _entry(line: bytes, where: str, files_key: str) -> FileEntry:
+    if len(line) > _LONGEST_LINE_BYTES:
+        raise ExportInvalid(f"{where} has more than {_LONGEST_LINE_BYTES} bytes: it is no data file's record")
     try:
-        parsed = msgspec.json.decode(line, type=_Line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ExportInvalid(f"{where} is no data file's record: {error}") from error
-    name = parsed.dataFileS3Key.removeprefix(folder)
-    if name == parsed.dataFileS3Key or not name or "/" in name or name in (".", ".."):
-        raise ExportInvalid(f"{where} names {parsed.dataFileS3Key[:200]!r}, which is outside of {folder}")
-    if not _is_md5(parsed.md5Checksum):
+        parsed = decode_document(line, _Line)
+    except DocumentInvalid as error:
+        raise ExportInvalid(f"{where} is no data file's record: {error}") from None
+    if not layout.is_data_file_key(files_key, parsed.dataFileS3Key):
+        said, folder = shown(parsed.dataFileS3Key), layout.data_folder(files_key)
+        raise ExportInvalid(f"{where} names '{said}', which is no data file's name, or outside of {folder}")
+    if not is_md5(parsed.md5Checksum):
         raise ExportInvalid(f"{where} has no MD5 of its data file")
     return FileEntry(parsed.dataFileS3Key, parsed.etag.strip('"'), parsed.md5Checksum, parsed.itemCount)
-
-
-def _is_md5(text: str) -> bool:
-    try:
-        return len(base64.b64decode(text, validate=True)) == 16
-    except (binascii.Error, ValueError):
-        return False

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 SUMMARY_NAME = "manifest-summary.json"
+FILES_NAME = "manifest-files.json"
 # ASCII: `\d` alone would also take the digits of other scripts.
 BACKUP_DATE = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{6}Z)?\Z", re.ASCII)
 _BELOW_PREFIX = re.compile(
@@ -18,6 +19,13 @@ _BELOW_PREFIX = re.compile(
     + re.escape(SUMMARY_NAME),
     re.ASCII,
 )
+# What AWS writes is `\d{14}-[0-9a-f]{8}`, and 26 of a-z and 0-9. A little more is taken, but nothing that could
+# mean another place, or something else in a log line, a receipt's key or a shell.
+_EXPORT_OBJECT = re.compile(
+    r"/AWSDynamoDB/([0-9A-Za-z][0-9A-Za-z-]{0,63})/" + f"({re.escape(SUMMARY_NAME)}|{re.escape(FILES_NAME)})", re.ASCII
+)
+_DATA_FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}\.json\.gz", re.ASCII)
+_LONGEST_KEY_BYTES = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 
 
 @dataclass(frozen=True)
@@ -58,15 +66,42 @@ def parse_summary_key(exports_prefix: str, key: str) -> SummaryKey | None:
     return SummaryKey(*match.groups()) if match else None
 
 
+def export_id_of(export_prefix: str, key: str, object_name: str) -> str | None:
+    """The id of the export below `export_prefix` that has a manifest of this name at `key`; None for any other key."""
+    if not key.startswith(export_prefix) or len(key) > _LONGEST_KEY_BYTES:
+        return None
+    match = _EXPORT_OBJECT.fullmatch(key, len(export_prefix))
+    return match[1] if match and match[2] == object_name else None
+
+
+def is_data_file_key(files_key: str, key: str) -> bool:
+    """Whether `key` is a data file in the folder of the export whose file list stands at `files_key`."""
+    folder = data_folder(files_key)
+    return (
+        key.startswith(folder)
+        and len(key) <= _LONGEST_KEY_BYTES
+        and _DATA_FILE_NAME.fullmatch(key, len(folder)) is not None
+    )
+
+
+def data_folder(files_key: str) -> str:
+    return files_key.rsplit("/", 1)[0] + "/data/"
+
+
 def receipt_key(restore_id: str) -> str:
     return f"restores/{restore_id}/receipt.json"
 
 
+def rejected_prefix(restore_id: str, table_name: str) -> str:
+    """Below it stand the rejected lines of one source table."""
+    return f"restores/{restore_id}/rejected/{table_name}/"
+
+
 def rejected_key(restore_id: str, table_name: str, data_file_key: str, first_line: int) -> str:
     """One object per batch with rejected items. Batches have fixed boundaries in a file, so that a repeated batch
-    writes the same object again instead of another one."""
+    writes the same object again instead of another one. Names of data files end alike, so no two share a key."""
     name = data_file_key.rsplit("/", 1)[-1].removesuffix(".json.gz")
-    return f"restores/{restore_id}/rejected/{table_name}/{name}-{first_line:012d}.jsonl"
+    return f"{rejected_prefix(restore_id, table_name)}{name}-{first_line:012d}.jsonl"
 
 
 def data_file_results_key(restore_id: str, table_name: str) -> str:

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import Client, error_code
+from chalicelib.aws import DENIED, Client, error_code, error_text
 from chalicelib.backup import layout
-from chalicelib.backup.manifest import Manifest, decode_manifest
-from chalicelib.errors import Conflict, NotFound
+from chalicelib.backup.documents import DocumentInvalid, read_document
+from chalicelib.backup.manifest import LARGEST_MANIFEST_BYTES, Manifest, decode_manifest
+from chalicelib.errors import Conflict, ManifestInvalid, NotFound
 
 _NAMED_IN_AN_ERROR = 10
+# `latest` reads one manifest after another while somebody waits for an answer; a year of daily sets is fewer.
+_MOST_LOOKED_AT = 500
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+# Archived, or encrypted with a key of the writer's own
+# (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
+_SEALED = DENIED | {"InvalidObjectState", "InvalidRequest"}
 
 
 def set_names(s3: Client, bucket: str, exports_prefix: str) -> list[str]:
@@ -33,8 +39,14 @@ def find_manifest(s3: Client, bucket: str, exports_prefix: str, backup_date: str
     except ClientError as error:
         if error_code(error) in _MISSING:
             return None
+        if error_code(error) in _SEALED or error_code(error).startswith("KMS."):
+            advice = "make the object readable: restore it if it is archived, allow s3:GetObject and kms:Decrypt"
+            raise ManifestInvalid(f"{key} cannot be read ({error_text(error)}): {advice}") from error
         raise
-    content = answer["Body"].read()
+    try:
+        content = read_document(answer, LARGEST_MANIFEST_BYTES)
+    except DocumentInvalid as error:
+        raise ManifestInvalid(f"{key} {error}: it is not a manifest of ours") from None
     return decode_manifest(content, key=key, exports_prefix=exports_prefix, backup_date=backup_date), answer["ETag"]
 
 
@@ -55,15 +67,17 @@ def read_manifest(s3: Client, bucket: str, exports_prefix: str, backup_date: str
 def latest_manifest(s3: Client, bucket: str, exports_prefix: str, tables: Sequence[str] | None) -> Manifest:
     """The newest set in which every asked table succeeded; for None, the newest complete one.
 
-    Raises NotFound when there is none. A newer set that is not finished, or failed for a table, is passed over.
+    Raises NotFound when there is none. A newer set that is not finished, or failed for a table, is passed over; one
+    whose manifest cannot be trusted is not (ManifestInvalid): an older state must not come back unasked for.
     """
     names = set_names(s3, bucket, exports_prefix)
-    for name in names:
+    for name in names[:_MOST_LOOKED_AT]:
         found = find_manifest(s3, bucket, exports_prefix, name)
         if found is not None and _has_all(found[0], tables):
             return found[0]
-    asked = "every table" if tables is None else ", ".join(tables)
-    raise NotFound("backup_not_found", f"no backup holds {asked} complete; {_existing(names)}")
+    asked = "every table" if tables is None else _listed(tables, "more")
+    looked = f"of the newest {_MOST_LOOKED_AT} backups none" if len(names) > _MOST_LOOKED_AT else "no backup"
+    raise NotFound("backup_not_found", f"{looked} holds {asked} complete; {_existing(names)}")
 
 
 def _has_all(manifest: Manifest, tables: Sequence[str] | None) -> bool:
@@ -76,5 +90,9 @@ def _has_all(manifest: Manifest, tables: Sequence[str] | None) -> bool:
 def _existing(names: Sequence[str]) -> str:
     if not names:
         return "there are no backups yet"
-    more = f" and {len(names) - _NAMED_IN_AN_ERROR} older" if len(names) > _NAMED_IN_AN_ERROR else ""
-    return f"there are: {', '.join(names[:_NAMED_IN_AN_ERROR])}{more}"
+    return f"there are: {_listed(names, 'older')}"
+
+
+def _listed(names: Sequence[str], others: str) -> str:
+    more = f" and {len(names) - _NAMED_IN_AN_ERROR} {others}" if len(names) > _NAMED_IN_AN_ERROR else ""
+    return ", ".join(names[:_NAMED_IN_AN_ERROR]) + more

@@ -16,7 +16,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import Client, error_code
-from chalicelib.backup.export_files import Summary, parse_summary, read_file_list, verify_checksum
+from chalicelib.backup.documents import DocumentInvalid, read_document, shown
+from chalicelib.backup.export_files import MOST_DATA_FILES, Summary, parse_summary, read_file_list, verify_checksum
 from chalicelib.clock import from_iso
 from chalicelib.errors import ExportInvalid, ExportNotReadable
 
@@ -25,6 +26,7 @@ logger = logging.getLogger("tablevault")
 _CHECKSUM_SUFFIXES = (".md5", ".checksum")
 _CHUNK_BYTES = 256 * 1024
 _LARGEST_SUMMARY_BYTES = 1024 * 1024
+_MOST_OBJECTS = MOST_DATA_FILES + 10_000
 _EMPTY_GZIP_BYTES = 20  # what an export writes for a partition without items
 _NAMED = 3
 
@@ -51,7 +53,7 @@ def verify_export(
     summary = parse_summary(folder.checked(summary_key), key=summary_key)
     _check_identity(summary, summary_key, export_arn, table_arn)
     files_key = summary.manifest_files_s3_key
-    files_md5 = folder.checksum_of(files_key).strip().decode("ascii", "replace")
+    files_md5 = shown(folder.checksum_of(files_key).strip().decode("ascii", "replace"))
     count, items, size_bytes = _data_files(folder, files_key, files_md5)
     if items != summary.item_count:
         raise ExportInvalid(f"{summary_key} counts {summary.item_count} items, its file list {items}")
@@ -73,9 +75,10 @@ def _check_identity(summary: Summary, key: str, export_arn: str, table_arn: str)
     if summary.export_arn != export_arn or summary.table_arn != table_arn:
         raise ExportInvalid(f"{key} is of another export or table than {export_arn}")
     if summary.export_type != "FULL_EXPORT":
-        raise ExportInvalid(f"{key} is of an {summary.export_type[:50]}; this version takes FULL_EXPORT only")
+        raise ExportInvalid(f"{key} is of an {shown(summary.export_type)}; this version takes FULL_EXPORT only")
     if summary.output_format != "DYNAMODB_JSON":
-        raise ExportInvalid(f"{key} is of an export in {summary.output_format[:50]}; this version takes DYNAMODB_JSON")
+        form = shown(summary.output_format)
+        raise ExportInvalid(f"{key} is of an export in {form}; this version takes DYNAMODB_JSON")
     try:
         from_iso(summary.export_time or "")
     except (ValueError, OverflowError):
@@ -116,6 +119,8 @@ class _Folder:
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{root}/"):
             for listed in page.get("Contents", []):
                 self.objects[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
+            if len(self.objects) > _MOST_OBJECTS:
+                raise ExportInvalid(f"{root}/ holds more than {_MOST_OBJECTS} objects, more than this version takes")
 
     def checked(self, key: str) -> bytes:
         """A manifest's content, after it was compared with its checksum."""
@@ -132,25 +137,25 @@ class _Folder:
         raise ExportNotReadable(f"{key.removesuffix('.json')}.md5, its checksum, is not in the bucket")
 
     def _content(self, key: str) -> bytes:
-        _, size = self.objects.get(key, ("", 0))
-        if size > _LARGEST_SUMMARY_BYTES:
-            raise ExportInvalid(f"{key} has {size} bytes, far more than such an object needs")
-        return bytes(self._open(key).read())
+        try:
+            return read_document(self._open(key), _LARGEST_SUMMARY_BYTES)
+        except DocumentInvalid as error:
+            raise ExportInvalid(f"{key} {error}") from None
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        body = self._open(key)
+        body = self._open(key)["Body"]
         return iter(lambda: body.read(_CHUNK_BYTES), b"")
 
-    def _open(self, key: str) -> Any:
+    def _open(self, key: str) -> Mapping[str, Any]:
         if key not in self.objects:
             raise ExportNotReadable(f"{key} is not in the bucket")
         try:
-            answer: Mapping[str, Any] = self._s3.get_object(Bucket=self._bucket, Key=key)
+            opened: Mapping[str, Any] = self._s3.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
             if error_code(error) in ("NoSuchKey", "404"):
                 raise ExportNotReadable(f"{key} was removed while it was read") from error
             raise
-        return answer["Body"]
+        return opened
 
 
 def _exists(s3: Client, bucket: str, key: str) -> bool:

@@ -29,6 +29,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from chalicelib.aws import Client
+from chalicelib.restore.datapath.item_line import is_item_line
 
 _NOTHING_UNPROCESSED = b'{"UnprocessedItems":{}}'
 
@@ -81,7 +82,10 @@ class RawAnswer:
 
 
 def batch_body(table_name: str, lines: Sequence[bytes]) -> bytes:
-    """The request that puts `lines`, which stay as they are: numbers, sets, and base64 included."""
+    """The request that puts `lines`, which stay as they are: numbers, sets, and base64 included.
+
+    Only for lines that are `is_item_line`: any other could end its place in the list and begin requests of its own.
+    """
     head = b'{"RequestItems":{%s:[{"PutRequest":' % json.dumps(table_name).encode()
     return head + b'},{"PutRequest":'.join(lines) + b"}]}}"
 
@@ -204,8 +208,9 @@ def put_request(line: bytes) -> dict[str, Any]:
     the classic way in which restore scripts corrupt binaries.
     """
     try:
-        document = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-        return {"PutRequest": {"Item": attributes(document["Item"])}}
+        if not is_item_line(line):
+            raise ValueError
+        return {"PutRequest": {"Item": attributes(json.loads(line)["Item"])}}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("the line is not an item in DynamoDB JSON") from None
 
@@ -220,12 +225,19 @@ def _attribute_value(value: Any) -> dict[str, Any]:
     if kind == "B":
         content = _decoded(content)
     elif kind == "BS":
-        content = [_decoded(member) for member in content]
+        content = [_decoded(member) for member in _list(content)]
     elif kind == "M":
         content = attributes(content)
     elif kind == "L":
-        content = [_attribute_value(member) for member in content]
+        content = [_attribute_value(member) for member in _list(content)]
     return {kind: content}
+
+
+def _list(content: Any) -> list[Any]:
+    """Anything else that can be looped over, an empty map for one, must not become a list on its way."""
+    if not isinstance(content, list):
+        raise TypeError("no list")
+    return content
 
 
 def _decoded(text: str) -> bytes:
@@ -253,10 +265,6 @@ def _texts(document: Any) -> Iterator[str]:
             yield from _texts(value)
     else:
         yield str(document)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _tls_context(verify: Any) -> ssl.SSLContext:

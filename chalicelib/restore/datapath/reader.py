@@ -7,7 +7,6 @@ every line of it or an error. Lines are bytes and are not parsed here, except to
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -21,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from chalicelib.aws import THROTTLED, TRANSIENT, Client, error_code
 from chalicelib.errors import DataFileDamaged, OutOfTime, Unavailable
+from chalicelib.restore.datapath.item_line import is_item_line
 from chalicelib.retry import Backoff
 
 BATCH_LINES = 25  # BatchWriteItem's limit
@@ -32,6 +32,10 @@ _BLOCK_BYTES = 256 * 1024
 _FAILURES_IN_A_ROW = 8
 _GZIP_WINDOW_BITS = 31  # zlib's code for: a gzip header and trailer are expected and checked
 _POSITIONS_KEPT = 10
+
+# An export is one gzip member. More are taken, but not millions of tiny ones: each costs as much as 20 KB of data.
+_MEMBERS_TAKEN = 1_000
+_LEAST_MEMBER_BYTES = 1_024
 
 _GzipError: Any = isal_zlib.error  # isal's type information calls it an instance
 
@@ -109,6 +113,8 @@ class DataFileReader:
         with closing(self._compressed(digest)) as compressed:
             for lines in self._split(self._inflate(compressed)):
                 line_count += len(lines)
+                if line_count > self._file.item_count:  # at once: it may be a gzip bomb of newlines
+                    raise self._damaged(f"it has more lines than the manifest says, {self._file.item_count}")
                 yield lines
         if base64.b64encode(digest.digest()).decode() != self._file.md5:
             raise self._damaged("its MD5 is not the manifest's")
@@ -135,22 +141,34 @@ class DataFileReader:
     def _inflate(self, compressed: Iterator[bytes]) -> Iterator[bytes]:
         """Inflates any number of gzip members, never more than one block at once."""
         member: Any = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
+        members, read_bytes = 1, 0
         for data in compressed:
+            read_bytes += len(data)
             more_inside = False
             while data or more_inside:
                 if member.eof:
                     member = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
-                try:
-                    inflated = member.decompress(data, _BLOCK_BYTES)
-                except _GzipError as error:
-                    raise self._damaged(f"it is not valid gzip ({error})") from error
-                data = member.unused_data if member.eof else member.unconsumed_tail
+                    members += 1
+                    if members > _MEMBERS_TAKEN + read_bytes // _LEAST_MEMBER_BYTES:
+                        raise self._damaged("it is made of too many tiny gzip members")
+                inflated, data = self._decompress(member, data)
                 # A full block may leave more inside of the decompressor although all input is consumed.
                 more_inside = not member.eof and len(inflated) == _BLOCK_BYTES
                 if inflated:
                     yield inflated
         if not member.eof:
             raise self._damaged("its gzip stream is truncated")
+
+    def _decompress(self, member: Any, data: bytes) -> tuple[bytes, bytes]:
+        """Up to one block, and what is left of `data`."""
+        try:
+            inflated = member.decompress(data, _BLOCK_BYTES)
+        except _GzipError as error:
+            raise self._damaged(f"it is not valid gzip ({error})") from error
+        rest = member.unused_data if member.eof else member.unconsumed_tail
+        if data and not inflated and not member.eof and len(rest) == len(data):  # it would never end
+            raise self._damaged("it is not valid gzip (the decompressor does not move on)")
+        return inflated, rest
 
     def _compressed(self, digest: Any) -> Generator[bytes]:
         """The object's bytes, over as many connections as it takes; feeds `digest`.
@@ -243,15 +261,6 @@ def verify_data_file(s3: Client, bucket: str, file: DataFile, *, parse_lines: bo
     except DataFileDamaged as error:
         damage = error.reason
     return DataFileFindings(damage, line_count, uncompressed_bytes, bad_lines, tuple(first_bad_lines))
-
-
-def is_item_line(line: bytes) -> bool:
-    """Whether `line` is `{"Item": {...}}` and nothing else, in UTF-8, with whatever spaces."""
-    try:
-        document = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(document, dict) and document.keys() == {"Item"} and isinstance(document["Item"], dict)
 
 
 def _skip(blocks: Iterator[list[bytes]], count: int) -> Iterator[list[bytes]]:

@@ -10,7 +10,9 @@ counted, so the next worker begins before it and writes the same items again.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
@@ -18,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from chalicelib.aws import THROTTLED, TRANSIENT, Client, error_code
 from chalicelib.clock import Clock
 from chalicelib.errors import OutOfTime, TargetUnavailable
+from chalicelib.restore.datapath.item_line import is_item_line
 from chalicelib.restore.datapath.progress import Counts
 from chalicelib.restore.datapath.raw_batch import RawAnswer, message_without_content, put_request, raw_sender
 from chalicelib.restore.datapath.reader import BATCH_LINES, Batch
@@ -31,6 +34,10 @@ _RETRY_CAP_MS = 2_000  # a partition has room again every second: waiting much l
 # this long, is taken for a fault of the request, and looked for in its halves.
 _SERVER_ERROR_TRIES = 5
 _SERVER_ERROR_PATIENCE_MS = 5_000
+
+# Parsed, a batch takes up to fifty times its size, which 15 MB of lines allow to be more than half of a worker's
+# memory. Those above this are parsed one at a time; ordinary items stay far below it.
+_HEAVY_BATCH_BYTES = 2_000_000
 
 _NO_TABLE = frozenset({"ResourceNotFoundException", "TableNotFoundException"})
 _DENIED = frozenset(
@@ -97,18 +104,24 @@ class BatchWriter:
         self._table_name = table_name
         self._backoff = Backoff(clock, sleep, random, deadline_ms - _LEAST_ROOM_MS, cap_ms=_RETRY_CAP_MS)
         self._raw = raw_sender(dynamodb, table_name)
+        self._heavy = Lock()
         self._last_written_ms = 0  # only ever assigned, never added to: threads need no lock for it
 
     def put(self, batch: Batch) -> BatchResult:
         """Puts the lines of one batch, overwriting. Lines that are no items are rejected, not fatal."""
-        timeout_s = min(_RAW_TIMEOUT_MS, self._room_ms()) / 1000
-        answer = self._raw.send(batch.lines, timeout_s) if self._raw else None
+        answer = self._send_raw(batch.lines)
         if answer is not None and answer.is_clean:
             self._last_written_ms = self._backoff.clock()
             return BatchResult(Counts(written=len(batch.lines)))
+        is_heavy = sum(map(len, batch.lines)) > _HEAVY_BATCH_BYTES
+        with self._heavy if is_heavy else nullcontext():
+            return self._put_parsed(batch, answer)
+
+    def _put_parsed(self, batch: Batch, answer: RawAnswer | None) -> BatchResult:
+        """Over the boto3 client, what the raw answer leaves to do."""
         writes, rejected = _parsed(batch)
         writes = _still_to_write(writes, answer)
-        if writes and self._raw and _is_busy(answer):
+        if writes and answer is not _NOT_SENT and _is_busy(answer):
             self._wait(0)
         for write, refusal in self._submit(writes):
             line = batch.lines[write.index]
@@ -136,6 +149,13 @@ class BatchWriter:
         """Closes the kept connections. No thread may be writing."""
         if self._raw:
             self._raw.close()
+
+    def _send_raw(self, lines: Sequence[bytes]) -> RawAnswer | None:
+        """The answer to the lines as they stand, if each of them can only be one put; otherwise they are not sent."""
+        timeout_s = min(_RAW_TIMEOUT_MS, self._room_ms()) / 1000
+        if self._raw is None or not all(map(is_item_line, lines)):
+            return _NOT_SENT
+        return self._raw.send(lines, timeout_s)
 
     def _submit(self, writes: list[_Write]) -> list[tuple[_Write, _Refusal]]:
         """Writes all of them but those it returns, each of them refused by itself.
@@ -186,7 +206,7 @@ class BatchWriter:
             answer = self._dynamodb.batch_write_item(RequestItems={self._table_name: [w.request for w in writes]})
         except ClientError as error:
             return writes, self._refusal(error)
-        except ParamValidationError:  # its message has item content
+        except (ParamValidationError, RecursionError):  # the message of the first has item content
             return writes, _Refusal("MalformedItem", "it is not valid DynamoDB JSON")
         except BotoCoreError:  # the endpoint is away, or the client's quota of retries is used up
             return writes, None
@@ -228,6 +248,9 @@ class BatchWriter:
 
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(f"table {self._table_name}: the deadline is near, a batch stays for the next worker")
+
+
+_NOT_SENT = RawAnswer(0, b"")
 
 
 def _parsed(batch: Batch) -> tuple[list[_Write], list[Rejected]]:

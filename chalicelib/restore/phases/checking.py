@@ -13,7 +13,7 @@ import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import DENIED, Client, error_code, error_text, is_transient
-from chalicelib.backup.definition import TableDefinition, decode_definition
+from chalicelib.backup.definition import TableDefinition, read_definition
 from chalicelib.errors import ExportInvalid, OutOfTime, Unavailable
 from chalicelib.restore.datapath.reader import DataFile, verify_data_file
 from chalicelib.restore.model import FileCheckpoint, Job, Note, PlannedFile, Shard, Table, blocker, warning
@@ -55,14 +55,16 @@ def _state_notes(table: Table, described: Mapping[str, Any]) -> list[Note]:
 
 def _schema_notes(around: Surroundings, job: Job, table: Table, described: Mapping[str, Any]) -> list[Note]:
     try:
-        content = around.s3.get_object(Bucket=job.bucket, Key=table.definition_key)["Body"].read()
-        definition = decode_definition(content, table.definition_key)
+        definition = read_definition(around.s3, job.bucket, table.definition_key)
     except ExportInvalid as error:
         return [blocker(f"{table.source}: {error.message}")]
     except ClientError as error:
         if is_transient(error):
             raise
         return [blocker(f"{table.source}: {table.definition_key} cannot be read: {error_text(error)}")]
+    if definition.table_name != table.source:
+        name = definition.table_name
+        return [blocker(f"{table.source}: {table.definition_key} is the definition of another table, {name}")]
     backed_up, target = definition_keys(definition), described_keys(described)
     if backed_up == target:
         return []
@@ -74,6 +76,7 @@ def _schema_notes(around: Surroundings, job: Job, table: Table, described: Mappi
     ]
 
 
+_NAME_SHOWN = 100
 Keys = list[tuple[str, str, str]]  # (role, attribute, type), HASH first
 
 
@@ -90,7 +93,8 @@ def definition_keys(definition: TableDefinition) -> Keys:
 
 
 def _keys_text(keys: Keys) -> str:
-    return ", ".join(f"{name} ({type_}, {role})" for role, name, type_ in keys)
+    """A name may hold whatever there is, newlines too."""
+    return ", ".join(f"{name[:_NAME_SHOWN]!r} ({type_}, {role})" for role, name, type_ in keys)
 
 
 def _permission_notes(dynamodb: Client, job: Job, table: Table, described: Mapping[str, Any]) -> list[Note]:

@@ -144,6 +144,25 @@ def test_an_enormous_summary_is_not_read(written):
         written.verify()
 
 
+@pytest.mark.parametrize("name", ["manifest-summary.md5", "manifest-files.md5"])
+def test_an_enormous_checksum_is_not_read(written, name):
+    written.put(written.key(name), b"A" * 1_048_577)
+    with pytest.raises(ExportInvalid, match="far more than"):
+        written.verify()
+
+
+def test_a_folder_of_more_objects_than_can_be_looked_through_is_invalid(written, monkeypatch):
+    monkeypatch.setattr("chalicelib.backup.verification._MOST_OBJECTS", 5)
+    with pytest.raises(ExportInvalid, match="holds more than 5 objects"):
+        written.verify()
+
+
+def test_a_file_list_that_leaves_the_folder_is_invalid(written):
+    written.change("manifest-files.json", b"/data/", b"/data/../", and_checksum=True)
+    with pytest.raises(ExportInvalid, match="outside of"):
+        written.verify()
+
+
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the real exports are not on this machine")
 def test_a_real_export_is_verified(written):
     for path in (SAMPLES / "real-1").rglob("*"):

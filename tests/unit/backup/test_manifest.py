@@ -44,9 +44,9 @@ def record(*, revision: int = 1, late: bool = False) -> SetRecord:
         item_count=7,
         size_bytes=1_234_567,
         data_files=4,
-        manifest_summary_key=f"{ROOT}/AWSDynamoDB/1/manifest-summary.json",
-        manifest_files_key=f"{ROOT}/AWSDynamoDB/1/manifest-files.json",
-        manifest_files_md5="m",
+        manifest_summary_key=f"{ROOT}/AWSDynamoDB/01795222820000-0123abcd/manifest-summary.json",
+        manifest_files_key=f"{ROOT}/AWSDynamoDB/01795222820000-0123abcd/manifest-files.json",
+        manifest_files_md5="FjvgqIxwymKf1RbbqtrZag==",
         definition_key=f"{ROOT}/table.json",
         late=late,
     )
@@ -113,7 +113,7 @@ def orders(**changes: Any) -> Manifest:
         (orders(manifest_files_key="p/2026-11-20/orders/x"), "outside"),
         (orders(manifest_files_key=f"{ROOT}/../x"), "outside"),
         (orders(definition_key=None), "has no definition_key"),
-        (orders(item_count=-1), "negative"),
+        (orders(item_count=-1), "item_count"),
     ],
 )
 def test_a_manifest_that_cannot_be_trusted_is_refused(bad, said):

@@ -1,0 +1,51 @@
+"""Whether a line may go into a request body as it stands. This is what keeps a data file from smuggling: lines are
+joined unparsed, and one such as `{"Item":{}}},{"DeleteRequest":{"Key":{}}},{"PutRequest":{"Item":{}}` would be three
+requests, uncounted, of which one deletes.
+
+A line that is by itself one JSON object with the one name `Item` cannot reach beyond its place in the body. msgspec
+proves that it is one without building anything: it checks the syntax of what it leaves as Raw, escapes and surrogates
+included, but not that it is UTF-8, nor which other names there are.
+"""
+
+import json
+from typing import Any
+
+import msgspec
+
+_HEAD = b'{"Item":{'
+_AROUND_ITEM_BYTES = len(b'{"Item":}')
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    Item: msgspec.Raw  # AWS' own name
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def is_item_line(line: bytes) -> bool:
+    """Whether `line` is `{"Item": {...}}` and nothing else, in UTF-8, with whatever blanks. What is inside of the
+    item's own braces is for DynamoDB to judge."""
+    try:
+        item = _decode(line).Item
+        if not line.isascii():
+            line.decode("utf-8")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    # As AWS writes it: without blanks, nothing but the item fits between the braces, so no other name.
+    if line.startswith(_HEAD) and len(item) + _AROUND_ITEM_BYTES == len(line):
+        return True
+    return _has_one_item(line)
+
+
+def _has_one_item(line: bytes) -> bool:
+    """The same for valid JSON that is written otherwise."""
+    try:
+        names_and_values = json.loads(line, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return False
+    return len(names_and_values) == 1 and isinstance(names_and_values[0][1], _Pairs)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with all its names, also those that stand twice."""

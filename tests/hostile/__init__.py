@@ -1,0 +1,1 @@
+"""What somebody may do who can write any object into the backup bucket, and nothing else."""

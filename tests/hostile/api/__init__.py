@@ -1,0 +1,1 @@
+"""Hostile sets, asked for over HTTP."""
