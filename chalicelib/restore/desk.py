@@ -8,13 +8,14 @@ ACCEPTING for too long and gives its locks back. A wake that fails changes nothi
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import Client, error_text
+from chalicelib.backup.documents import shown
 from chalicelib.backup.manifest import Manifest, ManifestTable
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.clock import Clock
@@ -41,6 +42,7 @@ from chalicelib.settings import Settings
 logger = logging.getLogger("tablevault")
 
 _LOCK_TRIES = 3
+_NAMED_IN_AN_ERROR = 20
 
 
 class RestoreDesk:
@@ -215,19 +217,25 @@ def _sources(manifest: Manifest, request: RestoreRequest) -> list[ManifestTable]
     if unknown:
         raise NotFound(
             "table_not_in_backup",
-            f"backup {manifest.backup_date} has no {', '.join(dict.fromkeys(unknown))}; it has: {', '.join(names)}",
+            f"backup {manifest.backup_date} has no {_some(dict.fromkeys(unknown))}; it has: {_some(names)}",
         )
     sources = [table for table in manifest.tables if table.table_name in set(asked)]
     failed = [table for table in sources if table.status == "FAILED"]
     if failed:
-        reasons = "; ".join(f"{table.table_name}: {table.failure_message or table.failure_code}" for table in failed)
+        reasons = [f"{table.table_name}: {shown(table.failure_message or table.failure_code or '')}" for table in failed]
         good = [table.table_name for table in manifest.tables if table.status == "COMPLETED"]
         raise Conflict(
             "backup_not_complete",
-            f"backup {manifest.backup_date} lacks tables that failed ({reasons}); "
-            f"name the tables to restore: {', '.join(good) or 'none succeeded'}",
+            f"backup {manifest.backup_date} lacks tables that failed ({_some(reasons, '; ')}); "
+            f"name the tables to restore: {_some(good) or 'none succeeded'}",
         )
     return sources
+
+
+def _some(texts: Iterable[str], joint: str = ", ") -> str:
+    every = list(texts)
+    more = f" and {len(every) - _NAMED_IN_AN_ERROR} more" if len(every) > _NAMED_IN_AN_ERROR else ""
+    return joint.join(every[:_NAMED_IN_AN_ERROR]) + more
 
 
 def _scope_faults(sources: Sequence[ManifestTable], mapping: Mapping[str, str], ledger_table: str) -> list[Fault]:
