@@ -47,6 +47,11 @@ class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
     failure_code: str | None = None
     failure_message: str | None = None
 
+    @property
+    def why_failed(self) -> str:
+        """For people: whatever stands in the bucket, one short printable line."""
+        return shown(self.failure_message or self.failure_code or "no reason is given")
+
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: Count

@@ -15,7 +15,6 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import Client, error_text
-from chalicelib.backup.documents import shown
 from chalicelib.backup.manifest import Manifest, ManifestTable
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.clock import Clock
@@ -222,7 +221,7 @@ def _sources(manifest: Manifest, request: RestoreRequest) -> list[ManifestTable]
     sources = [table for table in manifest.tables if table.table_name in set(asked)]
     failed = [table for table in sources if table.status == "FAILED"]
     if failed:
-        reasons = [f"{table.table_name}: {shown(table.failure_message or table.failure_code or '')}" for table in failed]
+        reasons = [f"{table.table_name}: {table.why_failed}" for table in failed]
         good = [table.table_name for table in manifest.tables if table.status == "COMPLETED"]
         raise Conflict(
             "backup_not_complete",
