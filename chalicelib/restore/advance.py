@@ -71,7 +71,8 @@ class Conductor:
             case AwaitClaims():
                 if self._around.records.has_live_claim(job.restore_id, now_ms):
                     return False
-                self._around.claims.settle_open_shards(job, now_ms)
+                if not self._around.claims.settle_open_shards(job, now_ms):
+                    return False
                 tables = self._around.records.tables(job.restore_id)
                 why = job.reason or "cancelled by request"
                 self._finish(job, tables, Status.CANCELLED, f"{why}; what was written stays")

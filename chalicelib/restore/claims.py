@@ -204,12 +204,17 @@ class Claims:
             return False
         return self._fail_unclaimed(job, job.status, shard, reason, now_ms)
 
-    def settle_open_shards(self, job: Job, now_ms: int) -> None:
-        """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals."""
+    def settle_open_shards(self, job: Job, now_ms: int) -> bool:
+        """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals.
+
+        False when that has to be tried again: somebody has claimed such a shard since, and is about to give it back.
+        """
+        are_settled = True
         for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
-            for shard in list(self._records.claimable(job.restore_id, task, None, now_ms, paused_too=True)):
+            for shard in list(self._records.at_stage(job.restore_id, task)):
                 if shard.checkpoint is not None and (shard_counts(shard) or shard.kind is Kind.CLEAR):
-                    self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
+                    are_settled &= self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
+        return are_settled
 
     def _fail_unclaimed(self, job: Job, phase: Status, shard: Shard, reason: str, now_ms: int) -> bool:
         name = phase.value.lower()

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from boto3.dynamodb.conditions import Attr
+from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib.errors import LedgerEntryCorrupt
 from chalicelib.ledger import (
@@ -93,17 +93,16 @@ class RestoreRecords:
         keys = [Key(job_key(restore_id).pk, sk) for sk in sks]
         return [decode(row, Shard) for row in self.ledger.get_many(keys)]
 
-    def claimable(
-        self, restore_id: str, task: Task, start_after: str | None, now_ms: int, *, paused_too: bool = False
-    ) -> Iterator[Shard]:
-        """Shards that stand at the stage the task takes and carry no live claim, from a position on.
-
-        A row that cannot be read is passed over and logged: it must not keep the others from being restored, nor a
-        restore from being cancelled.
-        """
+    def claimable(self, restore_id: str, task: Task, start_after: str | None, now_ms: int) -> Iterator[Shard]:
+        """Shards that stand at the stage the task takes and carry no live claim, from a position on."""
         condition = Attr("stage").eq(task.takes.value) & Attr("claimed_until_ms").lte(now_ms)
-        if not paused_too:
-            condition &= Attr("paused_until_ms").not_exists() | Attr("paused_until_ms").lte(now_ms)
+        condition &= Attr("paused_until_ms").not_exists() | Attr("paused_until_ms").lte(now_ms)
+        yield from self._readable(restore_id, task, start_after, condition)
+
+    def _readable(
+        self, restore_id: str, task: Task, start_after: str | None, condition: ConditionBase
+    ) -> Iterator[Shard]:
+        """One row that cannot be read keeps no other from being restored, and no restore from being cancelled."""
         prefix = f"SHARD#{task.kind.value}#"
         pk = job_key(restore_id).pk
         for row in self.ledger.query(pk, prefix, start_after=start_after, page_size=200, where=condition):
@@ -112,8 +111,11 @@ class RestoreRecords:
             except LedgerEntryCorrupt as error:
                 logger.error("shard cannot be read", extra={"restore_id": restore_id, "error": error.message})
 
+    def at_stage(self, restore_id: str, task: Task) -> Iterator[Shard]:
+        """Shards that the task still has to take, claimed or not. One that cannot be read is passed over and logged."""
+        yield from self._readable(restore_id, task, None, Attr("stage").eq(task.takes.value))
+
     def count_at_stage(self, restore_id: str, task: Task) -> int:
-        """Shards that the task still has to take, claimed or not."""
         condition = Attr("stage").eq(task.takes.value)
         rows = self.ledger.query(job_key(restore_id).pk, f"SHARD#{task.kind.value}#", where=condition)
         return sum(1 for _ in rows)

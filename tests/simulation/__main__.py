@@ -24,7 +24,7 @@ _CHUNK = 8
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", default="1-360", help="a seed, a range of seeds, load, or crash-points")
+    parser.add_argument("what", nargs="?", default="1-460", help="a seed, a range of seeds, load, or crash-points")
     parser.add_argument("point", nargs="?", help="one crash point, as a failure names it")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one, whatever the seed chooses")
     chosen = parser.parse_args(arguments)

@@ -109,6 +109,7 @@ class Queue:
         self._delete(message)
         if self._dead_letters is not None:
             self._world.trace.say("sqs", f"dead letter {message.body}")
+            self._world.counts["dead letters"] += 1
             self._dead_letters.send(message.body, message.chain)
 
     def _delete(self, message: Message) -> None:
@@ -119,6 +120,7 @@ class Queue:
 class Bus:
     def __init__(self, world: Any, concurrency: int) -> None:
         self._world = world
+        self.reconciles_from_us = 0  # nothing reconciles before
         self.dead_letters = Queue(
             world,
             "record_dead_letter",
@@ -171,7 +173,7 @@ class Bus:
     def _tick(self) -> None:
         scheduler, faults = self._world.scheduler, self._world.faults
         scheduler.after(_MINUTE_US, self._tick)
-        if faults.hits(Fault.TICK_DROPPED):
+        if scheduler.now_us < self.reconciles_from_us or faults.hits(Fault.TICK_DROPPED):
             return
         self._reconcile()
         if faults.hits(Fault.TICK_DUPLICATED):

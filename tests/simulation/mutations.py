@@ -10,20 +10,25 @@ from unittest.mock import patch
 import msgspec
 from boto3.dynamodb.conditions import Attr
 
+from chalicelib import entry
 from chalicelib.backup import recorder
+from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.recorder import Recorder
 from chalicelib.backup.rows import SetRecord
 from chalicelib.backup.verification import VerifiedExport
 from chalicelib.ledger import Ledger, Update
-from chalicelib.restore import advance, slots, worker
+from chalicelib.restore import advance, dead_letter, slots, worker
 from chalicelib.restore.claims import Claims
+from chalicelib.restore.datapath import reader
 from chalicelib.restore.datapath.raw_batch import RawAnswer
-from chalicelib.restore.decision import Move, Work, decide
+from chalicelib.restore.decision import Finish, Move, Work, decide
 from chalicelib.restore.model import FileCheckpoint, Kind, SlotState, Status
 from chalicelib.restore.phases import loading, safeguarding
 from chalicelib.restore.records import RestoreRecords
+from chalicelib.restore.sweep import RestoreSweep
 from chalicelib.restore.work import Ended
+from tests.simulation.aws.s3 import S3
 from tests.simulation.threads import SimulatedThread
 
 _BATCH = 25
@@ -250,4 +255,66 @@ def threads_not_joined() -> Iterator[None]:
             join(self)
 
     with patch.object(SimulatedThread, "join", join_first):
+        yield
+
+
+@mutation("blocked")
+def blockers_ignored() -> Iterator[None]:
+    def bold(job: Any, tables: Any, now_ms: int) -> Any:
+        decision = decide(job, tables, now_ms)
+        if isinstance(decision, Finish) and job.status is Status.CHECKING and not job.dry_run:
+            return Move(Status.CLEARING if job.clear_existing_data else Status.LOADING)
+        return decision
+
+    with patch.object(advance, "decide", bold):
+        yield
+
+
+@mutation("replaced")
+def a_data_file_read_without_its_etag() -> Iterator[None]:
+    get_object = S3.get_object
+
+    def unconditional(self: S3, request: Any) -> Any:
+        return get_object(self, {name: value for name, value in request.items() if name != "IfMatch"})
+
+    with patch.object(S3, "get_object", unconditional):
+        yield
+
+
+@mutation("overdue")
+def a_late_export_that_opens_nothing_again() -> Iterator[None]:
+    def without_reopening(self: Catalog, update: Any, backup_date: str) -> bool:
+        return self._try(update)
+
+    with patch.object(Catalog, "_complete_late", without_reopening):
+        yield
+
+
+@mutation("long-chain", "restore-one")
+def a_line_skipped_at_each_checkpoint() -> Iterator[None]:
+    skip = reader._skip
+
+    with patch.object(reader, "_skip", lambda blocks, count: skip(blocks, count + 1 if count else 0)):
+        yield
+
+
+@mutation("long-chain", "without-reconcile", "clear-and-restore", "cancelled-in-loading")
+def a_claim_without_a_margin() -> Iterator[None]:
+    """The request that is open when a worker is killed may take effect after its claim."""
+    with patch.object(worker, "CLAIM_MARGIN_MS", 0):
+        yield
+
+
+@mutation("poison", "without-reconcile")
+def messages_of_others_thrown_away() -> Iterator[None]:
+    with (
+        patch.object(entry, "quarantine", lambda *what: "nowhere"),
+        patch.object(dead_letter, "quarantine", lambda *what: "nowhere"),
+    ):
+        yield
+
+
+@mutation("lost-ledger")
+def lost_rows_not_noticed() -> Iterator[None]:
+    with patch.object(RestoreSweep, "_stands_still", lambda self, job: False):
         yield

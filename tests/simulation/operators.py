@@ -52,15 +52,19 @@ def jobs(world: World) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["created_at_ms"], row["restore_id"]))
 
 
-def cancel_in(world: World, restore_id: str, phase: Status) -> None:
-    """Cancels as soon as GET /restores/{id} shows the phase; a restore that has gone past it is left alone."""
+def wait_for_phase(world: World, restore_id: str, phase: Status) -> bool:
+    """Looks at GET /restores/{id} until it shows the phase; False when the restore has gone past it."""
     while True:
         status = Status(plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])["status"])
-        if status is phase:
-            break
-        if status in TERMINAL:
-            return
+        if status is phase or status in TERMINAL:
+            return status is phase
         world.scheduler.sleep(0.02)
+
+
+def cancel_in(world: World, restore_id: str, phase: Status) -> None:
+    """Cancels in the phase; a restore that has gone past it is left alone."""
+    if not wait_for_phase(world, restore_id, phase):
+        return
     world.scheduler.sleep(world.random.choice((0.0, 0.2, 3.0)) * world.random.random())
     cancel(world, restore_id)
 
@@ -74,10 +78,6 @@ def cancel(world: World, restore_id: str) -> None:
             world.sleep_minutes(1)
         except (Conflict, NotFound):
             return
-
-
-def is_ended(world: World, restore_id: str) -> bool:
-    return Status(plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])["status"]) in TERMINAL
 
 
 def back_up(world: World) -> str | None:

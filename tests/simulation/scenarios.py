@@ -6,10 +6,21 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from chalicelib.backup import starter, sweep
 from chalicelib.restore.model import PHASES, Status
 from tests.simulation import operators
 from tests.simulation.aws.exports import ExportPlan
-from tests.simulation.sets import DATE, Backed, backed_items, create_table, put_set, standing_items
+from tests.simulation.aws.s3 import stored
+from tests.simulation.faults import KILLS, Fault
+from tests.simulation.sets import (
+    DATE,
+    Backed,
+    backed_items,
+    create_table,
+    foreign_data_file,
+    put_set,
+    standing_items,
+)
 from tests.simulation.verdict import Expected, Verdict
 from tests.simulation.world import World
 
@@ -19,6 +30,7 @@ CONFIGURED = ("orders", "catalog")
 class Scenario(ABC):
     configured: tuple[str, ...] = CONFIGURED
     threads: int | None = None  # of a worker that loads; drawn where it does not matter
+    constants: tuple[tuple[Any, str, Any], ...] = ()  # of the service, where its own would take days to matter
     schedules = False  # whether the daily schedule runs in it
 
     def __init__(self, world: World, random: Random) -> None:
@@ -233,11 +245,11 @@ class LongChain(Scenario):
 
     def begin(self) -> None:
         self.world.lambdas.set_timeout("restore_shards", 12)
-        backed = Backed("orders", items=self.random.choice((60, 900)), files=1)
+        backed = Backed("orders", items=self.random.choice((60, 1_400, 1_400)), files=1)
         put_set(self.world, (backed,))
         self.target("orders")
         self.verdict.backed["orders"] = backed_items(backed)
-        self.world.slow_writes_us = self.random.choice((4_900_000, 4_900_000, 9_000_000))
+        self.world.slow_writes_us = self.random.choice((4_800_000, 4_800_000, 4_800_000, 9_000_000))
         clears = self.random.random() < 0.5
         body = {"max_workers": 1, "clear_existing_data": clears}
         self.operate(lambda: self.restore("long", Expected(clears=clears), **body))
@@ -266,8 +278,82 @@ class Poison(Scenario):
     def judge(self) -> None:
         super().judge()
         kept = [key for key in self.world.s3.objects if key.startswith("quarantine/")]
-        if not kept and not self.world.faults.injected:
+        if not kept and not set(self.world.faults.injected) & {Fault.MESSAGE_DROPPED, *KILLS}:
             self.world.watch.violated("messages that are not ours were not kept")
+
+
+class WithoutReconcile(Poison):
+    """The same while nothing reconciles for hours: the queue alone goes on, to the dead-letter queue."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.world.bus.reconciles_from_us = self.world.scheduler.now_us + 5 * 3600 * 1_000_000
+
+
+class Blocked(Scenario):
+    """Something is wrong that CHECKING must find, before anything is cleared."""
+
+    def begin(self) -> None:
+        backed = Backed("orders", items=160, files=4)
+        put_set(self.world, (backed,))
+        self.target("orders")
+        self.verdict.backed["orders"] = backed_items(backed)
+        data_files = [key for key in self.world.s3.objects if "/orders/" in key and key.endswith(".gz")]
+        key = self.random.choice(sorted(data_files))
+        target = "orders"
+        wrong = self.random.choice(("missing file", "changed file", "no target", "other keys"))
+        self.world.trace.say("disaster", wrong)
+        if wrong == "missing file":
+            del self.world.s3.objects[key]
+        elif wrong == "changed file":
+            self.world.s3.objects[key] = stored(self.world.s3.objects[key].body[:-1] + b"x")
+        elif wrong == "no target":
+            target = "nowhere"
+        else:
+            target = "other-keys"
+            create_table(self.world, target, [], key_name="sku")
+        expected = Expected(status=Status.FAILED, clears=True)
+        body = {"clear_existing_data": True, "target_tables": {"orders": target}, "max_workers": self.max_workers()}
+        self.operate(lambda: self.restore("blocked", expected, **body))
+
+
+class Replaced(Scenario):
+    """A data file is replaced by another, of other items, when everything has been checked and clearing begins."""
+
+    def begin(self) -> None:
+        backed = Backed("orders", items=160, files=4)
+        put_set(self.world, (backed,))
+        self.target("orders", standing=200)
+        self.verdict.backed["orders"] = backed_items(backed)
+        self.operate(self._restore_and_replace)
+
+    def _restore_and_replace(self) -> None:
+        expected = Expected(status=Status.PARTIAL, clears=True, may_fail=True)
+        restore_id = self.restore("replaced", expected, clear_existing_data=True, max_workers=self.max_workers())
+        if restore_id is None:
+            return
+        if not operators.wait_for_phase(self.world, restore_id, Status.CLEARING):
+            self.verdict.expected[restore_id] = Expected(clears=True)
+            return
+        files = sorted(key for key in self.world.s3.objects if "/orders/" in key and key.endswith(".gz"))
+        forged = foreign_data_file(self.world.s3.objects[files[0]].body)
+        self.world.trace.say("disaster", f"{files[0]} is replaced")
+        self.world.s3.objects[files[0]] = stored(forged)
+
+
+class Overdue(Scenario):
+    """An export is given up as overdue, and completes after all: its PARTIAL set becomes a COMPLETE one."""
+
+    schedules = True
+    constants = ((starter, "GIVE_UP_MS", 1_800_000), (sweep, "GIVE_UP_MS", 1_800_000))
+
+    def begin(self) -> None:
+        for name in CONFIGURED:
+            create_table(self.world, name, standing_items(name, 10))
+        self.world.export_plans["orders"] = ExportPlan(files_after_us=3_600_000_000)
+        self.verdict.sets["2026-11-21"] = dict.fromkeys(CONFIGURED, "COMPLETED")
+        self.verdict.late["2026-11-21"] = 4000
+        self.world.bus.schedule_exports(0)
 
 
 class LostLedger(Scenario):
@@ -290,8 +376,6 @@ class LostLedger(Scenario):
         rows = [key for key in self.world.ledger.items if key[0] == f"RESTORE#{restore_id}" and key[1] != "JOB"]
         for key in self.random.sample(rows, k=min(len(rows), self.random.choice((1, 2, 5)))):
             self.world.lose(key)
-        if not operators.wait_until(self.world, lambda: operators.is_ended(self.world, restore_id), minutes=120):
-            operators.cancel(self.world, restore_id)
 
 
 class LostExports(DailySet):
@@ -308,6 +392,12 @@ class LostExports(DailySet):
             self.world.lose(key)
 
 
+class LostExportsBeyondTokens(LostExports):
+    """The same when DynamoDB has forgotten the tokens: running exports are found by where they write."""
+
+    constants = ((starter, "_TOKEN_IS_SAFE_MS", 0),)
+
+
 SCENARIOS: dict[str, type[Scenario]] = {
     "daily-set": DailySet,
     "cycle": Cycle,
@@ -321,5 +411,10 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "long-chain": LongChain,
     "lost-ledger": LostLedger,
     "lost-exports": LostExports,
+    "lost-exports-beyond-tokens": LostExportsBeyondTokens,
     "poison": Poison,
+    "without-reconcile": WithoutReconcile,
+    "blocked": Blocked,
+    "replaced": Replaced,
+    "overdue": Overdue,
 }

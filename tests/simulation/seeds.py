@@ -1,3 +1,35 @@
-"""The seeds that `make test` runs. Scenarios take turns, so each has the same number of them."""
+"""The seeds that `make test` runs, and what they come to together. Scenarios take turns, so each has as many."""
 
-FIXED_SEEDS = tuple(range(1, 361))
+from collections import Counter
+from collections.abc import Iterable
+
+from tests.simulation.runner import Result, scenario_of
+
+FIXED_SEEDS = tuple(range(1, 461))
+# Faults delay, and that is no excuse: an honest failure now and then is, and most must end as they would without.
+_USUAL_SHARE = 0.85
+_USUAL_END = {
+    **dict.fromkeys(("clear-and-restore", "cycle", "dry-run", "restore-one", "three-at-once"), "COMPLETED"),
+    **dict.fromkeys(("long-chain", "overdue"), "COMPLETED"),
+    **dict.fromkeys(("damaged-file", "poison", "replaced", "restore-many", "without-reconcile"), "PARTIAL"),
+    "blocked": "FAILED",
+}
+
+
+def seeds_of(scenario: str) -> list[int]:
+    return [seed for seed in FIXED_SEEDS if scenario_of(seed) == scenario]
+
+
+def violations(scenario: str, results: Iterable[Result]) -> list[str]:
+    """Of the runs one by one, and of all of them together."""
+    outcomes: Counter[str] = Counter()
+    found = []
+    for result in results:
+        outcomes.update(result.outcomes)
+        if result.violations:
+            last = "\n".join(result.trace[-60:])
+            found.append(f"{last}\nseed {result.seed}: {result.violations[0]}")
+    usual = _USUAL_END.get(scenario)
+    if usual is not None and outcomes[usual] < outcomes.total() * _USUAL_SHARE:
+        found.append(f"{scenario} ended as {dict(outcomes)}, it should nearly always be {usual}")
+    return found

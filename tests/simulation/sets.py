@@ -1,5 +1,7 @@
 """Tables and finished backup sets to begin with, put in place without a call to AWS. Sets are made once and copied."""
 
+import gzip
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
@@ -20,8 +22,6 @@ _MADE_AT = "2026-11-20T01:00:00.000Z"
 _MADE_AT_MS = 1_795_136_400_000
 _DEFINITION: dict[str, Any] = {
     "BillingMode": "PAY_PER_REQUEST",
-    "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
-    "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
     "TableSizeBytes": 200 * 1024 * 1024,  # so that it is cleared in several segments
 }
 Item = dict[str, Any]
@@ -60,8 +60,27 @@ def _item(name: str, number: int, said: str) -> Item:
     }
 
 
-def create_table(world: World, name: str, items: list[Item], *, has_recovery: bool = True) -> None:
-    table = world.dynamodb.create_table(name, **_DEFINITION)
+def foreign_data_file(data_file: bytes) -> bytes:
+    """Another one of the same size, with as many items, none of them as ours are: only its ETag and MD5 tell."""
+    content = gzip.decompress(data_file)
+    for word in (b"forged", b"bakcup", b"kcabup", b"pukcab", b"backpu", b"abckup"):
+        forged = io.BytesIO()
+        with gzip.GzipFile("", "wb", 6, forged, mtime=0) as file:
+            file.write(content.replace(b"backup", word))
+        if len(forged.getvalue()) == len(data_file):
+            return forged.getvalue()
+    raise AssertionError("no forged file of the same size was found")
+
+
+def create_table(
+    world: World, name: str, items: list[Item], *, has_recovery: bool = True, key_name: str = "id"
+) -> None:
+    definition = {
+        **_DEFINITION,
+        "AttributeDefinitions": [{"AttributeName": key_name, "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": key_name, "KeyType": "HASH"}],
+    }
+    table = world.dynamodb.create_table(name, **definition)
     table.has_recovery = has_recovery
     for item in items:
         table.set((item["id"]["S"],), item)

@@ -3,38 +3,25 @@
 import os
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 
 from tests.simulation.crash_points import CrashPoint, crash, crash_points
-from tests.simulation.faults import POINTS, Fault
+from tests.simulation.faults import AT_CALLS, POINTS, Fault
 from tests.simulation.runner import simulate
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.seeds import FIXED_SEEDS
+from tests.simulation.seeds import seeds_of, violations
 
-MUST_END_WHOLE = ("clear-and-restore", "cycle", "dry-run", "long-chain", "restore-one", "three-at-once")
-_BATCHES = 5
 _EVERY = 61  # of the crash points; a prime, so that all kinds of kills and functions are among them
 
 
-@pytest.mark.parametrize("batch", range(_BATCHES))
-def test_fixed_seeds(batch):
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_fixed_seeds(scenario):
     """One seed again, with all that happened: make simulate SEEDS=<seed>."""
-    outcomes: Counter[str] = Counter()
-    injected: Counter[str] = Counter()
-    scenarios = set()
-    for seed in FIXED_SEEDS[batch::_BATCHES]:
-        result = simulate(seed)
-        assert result.violations == [], "\n".join([*result.trace[-60:], f"seed {seed}: {result.violations[0]}"])
-        if result.scenario in MUST_END_WHOLE:
-            outcomes.update(result.outcomes)
-        injected += result.injected
-        scenarios.add(result.scenario)
-    assert scenarios == set(SCENARIOS)
-    assert set(injected) == {kind.value for kind in Fault}
-    # Faults delay, and that is no excuse: an honest failure now and then is.
-    assert outcomes["COMPLETED"] >= sum(outcomes.values()) * 0.9
+    results = [simulate(seed) for seed in seeds_of(scenario)]
+    assert violations(scenario, results) == []
+    injected = {kind for result in results for kind in result.injected}
+    assert {kind.value for kind in AT_CALLS} <= injected
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS))
@@ -56,7 +43,8 @@ def test_a_crash_point_can_be_named_again():
 def test_a_seed_tells_the_same_story_in_every_process():
     here = [simulate(seed, with_trace=True).digest for seed in (3, 7, 8)]
     script = (
-        "from tests.simulation.runner import simulate\nfor s in (3, 7, 8): print(simulate(s, with_trace=True).digest)"
+        "from tests.simulation.runner import simulate\n"
+        "for seed in (3, 7, 8): print(simulate(seed, with_trace=True).digest)"
     )
     command = [sys.executable, "-c", script]
     environ = {**os.environ, "PYTHONHASHSEED": "12345"}

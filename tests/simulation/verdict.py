@@ -1,16 +1,23 @@
 """What must be true when a run has ended: for every restore and every set that anybody asked for, whatever failed."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from chalicelib.ledger import decode
 from chalicelib.ledger.writes import plain_row
-from chalicelib.restore.model import TERMINAL, Status
+from chalicelib.restore.claims import shard_counts
+from chalicelib.restore.model import TERMINAL, Shard, Status
+from chalicelib.restore.records import table_number
 from tests.simulation import operators
 from tests.simulation.watch import ITEM_MARK
 
 Items = list[dict[str, Any]]
 _COUNTS = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
+_TIRED_OUT = re.compile("given up after|died again and again")
 _UNTOUCHED_IN = frozenset({Status.PLANNING, Status.CHECKING, Status.SAFEGUARDING})
 
 
@@ -26,6 +33,14 @@ class Expected:
     refused: dict[str, int] = field(default_factory=dict)
 
 
+def _counts_of(shard: Shard) -> dict[str, int]:
+    """By its checkpoint; one that CHECKING left there counts nothing."""
+    try:
+        return shard_counts(shard)
+    except msgspec.ValidationError:
+        return {}
+
+
 class Verdict:
     def __init__(self, world: Any) -> None:
         self._world = world
@@ -33,7 +48,9 @@ class Verdict:
         self.backed: dict[str, Items] = {}
         self.expected: dict[str, Expected] = {}
         self.sets: dict[str, dict[str, str | None]] = {}
+        self.late: dict[str, int] = {}  # sets that may change until so many seconds have passed
         self.overlapping = False
+        self.tolerates_failures = True  # of what faults may come to, as long as it is told
         self.outcomes: list[str] = []
 
     def judge(self) -> None:
@@ -69,8 +86,11 @@ class Verdict:
         self.outcomes.append(status.value)
         self._judge_status(job, status, expected)
         for table in tables:
+            self._judge_shards(job, table)
             self._judge_counts(job, table, status, expected)
-            if not self.overlapping or status is Status.COMPLETED:
+            if table["target"] not in self.standing:
+                self._judge_stranger(table["target"])
+            elif not self.overlapping or status is Status.COMPLETED:
                 self._judge_items(job, table, status, expected)
 
     def _tables(self, restore_id: str) -> list[dict[str, Any]]:
@@ -97,10 +117,43 @@ class Verdict:
             if expected.status is not Status.COMPLETED:
                 self._wrong(f"restore {job['restore_id']} is COMPLETED although items are missing")
             return
+        if status in (Status.PARTIAL, Status.FAILED) and not (expected.may_fail or self.tolerates_failures):
+            self._wrong(
+                f"restore {job['restore_id']} is {status}, and nothing kept it from its end: {job.get('reason')}"
+            )
         if status is Status.CANCELLED and not expected.may_be_cancelled:
             self._wrong(f"restore {job['restore_id']} is CANCELLED, and nobody asked for it")
-        if status in (Status.PARTIAL, Status.FAILED) and not job.get("reason"):
+        if status in (Status.PARTIAL, Status.FAILED):
+            self._judge_reasons(job, status, expected)
+
+    def _judge_reasons(self, job: dict[str, Any], status: Status, expected: Expected) -> None:
+        """Faults may keep a restore from its end by tiring it out, and by nothing else."""
+        rows = self._world.ledger.partitions[f"RESTORE#{job['restore_id']}"]
+        told = [plain_row(item) for key, item in rows.items() if key[1].startswith(("FAILURE#", "NOTE#"))]
+        texts = [row["text"] for row in told if row.get("level") != "warning"]
+        has_reasons = texts or expected.refused or self._world.watch.has_lost_rows
+        if not job.get("reason") or not has_reasons:
             self._wrong(f"restore {job['restore_id']} is {status} without a reason")
+        strange = [text for text in texts if not _TIRED_OUT.search(text)]
+        if strange and not expected.may_fail:
+            self._wrong(f"restore {job['restore_id']} is {status}: {strange[0]}")
+
+    def _judge_shards(self, job: dict[str, Any], table: dict[str, Any]) -> None:
+        """The totals are what the shards' checkpoints say, whatever the end; also of those that never ended."""
+        if self._world.watch.has_lost_rows or job["dry_run"]:
+            return
+        counts = dict.fromkeys(("cleared", *_COUNTS), 0)
+        for key, item in self._world.ledger.partitions[f"RESTORE#{job['restore_id']}"].items():
+            if not str(key[1]).startswith(("SHARD#load", "SHARD#clear")):
+                continue
+            shard = decode(plain_row(item), Shard)
+            if table_number(shard) == table["number"]:
+                for name, count in _counts_of(shard).items():
+                    counts[name] += count
+        said = {name: table[name] for name in counts}
+        if said != counts:
+            what = f"restore {job['restore_id']}, table {table['target']}"
+            self._wrong(f"{what}: the totals are {said}, the shards' checkpoints say {counts}")
 
     def _judge_counts(self, job: dict[str, Any], table: dict[str, Any], status: Status, expected: Expected) -> None:
         what = f"restore {job['restore_id']}, table {table['target']}"
@@ -148,8 +201,13 @@ class Verdict:
             if actual != wanted:
                 self._wrong(f"{what}: {len(actual)} items, {len(wanted)} expected; they differ")
 
+    def _judge_stranger(self, target: str) -> None:
+        """A target that is none: it is missing, or has other keys."""
+        if target in self._world.dynamodb.tables and self._world.dynamodb.tables[target].items:
+            self._wrong(f"something was written to {target}")
+
     def _is_untouched(self, job: dict[str, Any], status: Status, expected: Expected) -> bool:
-        if expected.dry_run:
+        if expected.dry_run or expected.status is Status.FAILED:
             return True
         if status is Status.CANCELLED:
             return Status(job["cancelled_in"]) in _UNTOUCHED_IN

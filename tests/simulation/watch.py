@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.backup.export_files import md5_of
+from chalicelib.backup.states import EXPORT_MOVES, ExportState
 from chalicelib.errors import TablevaultError
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.model import ALLOWED_MOVES, TERMINAL, Status
@@ -28,6 +29,7 @@ class Watch(logging.Handler):
         self._world = world
         self.violations: list[str] = []
         self.has_lost_rows = False
+        self._manifests: dict[str, dict[str, Any]] = {}
         self._cancelling_since_us: dict[str, int] = {}
         self._claimed_at_us: dict[tuple[str, str], int] = {}
         self._looked_at: tuple[int, str, bool] | None = None
@@ -119,12 +121,32 @@ class Watch(logging.Handler):
             self._wrote_job(pk, before, after)
         elif sk.startswith("TABLE#") and after:
             self._wrote_table(pk, after)
-        elif sk.startswith("EXPORT#") and after and after["status"] == "COMPLETED":
-            self._recorded(after)
+        elif sk.startswith("EXPORT#") and after:
+            self._wrote_export(f"{pk}/{sk}", before, after)
+        elif sk == "SET" and before and after:
+            self._wrote_set(pk, before, after)
         elif pk.startswith("LOCK#") and after is None and before:
             self._unlocked(pk, before["restore_id"])
         if after is not None and not sk.startswith("SHARD#clear"):
             self._look_for_content(f"the ledger row {pk}/{sk}", repr(after))
+
+    def _wrote_export(self, what: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
+        old = ExportState(before["status"]) if before else None
+        new = ExportState(after["status"])
+        if old is not None and new is not old and new not in EXPORT_MOVES[old]:
+            self.violated(f"{what} moved from {old} to {new}")
+        if before and old is ExportState.COMPLETED and before["export_arn"] != after["export_arn"]:
+            self.violated(f"{what} was recorded, and is another export now")
+        if new is ExportState.COMPLETED:
+            self._recorded(after)
+
+    def _wrote_set(self, pk: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        if after.get("revision", 0) < before.get("revision", 0):
+            self.violated(f"{pk} went back from revision {before['revision']} to {after.get('revision')}")
+        if "open_kind" in before and "open_kind" not in after:
+            states = [row["status"] for row in self._rows(pk) if row["sk"].startswith("EXPORT#")]
+            if not self.has_lost_rows and not set(states) <= {"COMPLETED", "FAILED"}:
+                self.violated(f"{pk} was closed while its exports are {sorted(states)}")
 
     def _recorded(self, row: dict[str, Any]) -> None:
         export = self._world.exports.by_arn.get(row["export_arn"])
@@ -211,6 +233,14 @@ class Watch(logging.Handler):
                 self.violated(f"{key} was written while the restore is {receipt['status']}")
 
     def _wrote_manifest(self, key: str, manifest: dict[str, Any]) -> None:
+        standing = self._manifests.get(key)
+        if standing is not None:
+            if manifest["revision"] <= standing["revision"] and manifest != standing:
+                self.violated(f"{key} was replaced by another one of the revision {manifest['revision']}")
+            lost = _restorable(standing) - _restorable(manifest)
+            if lost:
+                self.violated(f"{key} lost the tables {sorted(lost)}")
+        self._manifests[key] = manifest
         for table in manifest["tables"]:
             if table["status"] != "COMPLETED":
                 continue
@@ -222,6 +252,10 @@ class Watch(logging.Handler):
         failed = [table["table_name"] for table in manifest["tables"] if table["status"] != "COMPLETED"]
         if manifest["status"] == "COMPLETE" and (failed or len(manifest["tables"]) != len(self._world.configured)):
             self.violated(f"{key} is COMPLETE without every table")
+
+
+def _restorable(manifest: dict[str, Any]) -> set[str]:
+    return {table["table_name"] for table in manifest["tables"] if table["status"] == "COMPLETED"}
 
 
 _OF_LOGGING = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message"}

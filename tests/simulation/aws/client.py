@@ -58,7 +58,7 @@ class Caller:
         if request.get("Key") == self.world.poison_key is not None and operation == "get_object":
             fault = Fault.KILLED_AFTER
         note = self.world.trace.call(process.name, function, service, operation, request, fault)
-        self.scheduler.wait(self._latency_us() + self._of_slow_targets(operation, request))
+        self._travel(service, operation, request)
         if fault in (Fault.KILLED_BEFORE, Fault.KILLED_IN_FLIGHT):
             if fault is Fault.KILLED_IN_FLIGHT:
                 late_us = self.random.randrange(_LATEST_EFFECT_US)
@@ -82,6 +82,17 @@ class Caller:
         if fault is Fault.ERROR_AFTER:
             raise _failure(service, operation, is_throttled=False)
         return answer
+
+    def _travel(self, service: str, operation: str, request: Request) -> None:
+        """The request is on its way. A process that is killed meanwhile does not call it back."""
+        try:
+            self.scheduler.wait(self._latency_us() + self._of_slow_targets(operation, request))
+        except Dead:
+            self.scheduler.after(
+                self.random.randrange(_LATEST_EFFECT_US),
+                lambda: self._effect_of_the_dead(service, operation, request),
+            )
+            raise
 
     def _die_or_wait(self, process: Any, fault: Fault | None) -> None:
         if fault is Fault.KILLED_AFTER:
