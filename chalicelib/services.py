@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chalicelib.backup.service import BackupService
     from chalicelib.ledger import Ledger
     from chalicelib.restore.advance import Conductor
+    from chalicelib.restore.datapath.unanswered import Unanswered
     from chalicelib.restore.dead_letter import DeadLetters
     from chalicelib.restore.desk import RestoreDesk
     from chalicelib.restore.records import RestoreRecords
@@ -86,6 +87,14 @@ class Services:
         return Slots(self.ledger, lambda: self._clients.get("sqs"), queue_url, most_awake=most_awake)
 
     @cached_property
+    def unanswered(self) -> "Unanswered":
+        from chalicelib.restore.datapath.unanswered import Unanswered
+
+        unanswered = Unanswered(self.clock)
+        unanswered.watch(self._clients.get("dynamodb"))
+        return unanswered
+
+    @cached_property
     def surroundings(self) -> "Surroundings":
         from chalicelib.restore.claims import Claims
         from chalicelib.restore.work import Surroundings
@@ -99,6 +108,7 @@ class Services:
             clock=self.clock,
             sleep=self.sleep,
             random=self.random,
+            unanswered=self.unanswered,
         )
 
     @cached_property
@@ -111,7 +121,9 @@ class Services:
     def desk(self) -> "RestoreDesk":
         from chalicelib.restore.desk import RestoreDesk
 
-        return RestoreDesk(self.settings, self.records, self.slots, self._clients.get("s3"), self.clock)
+        return RestoreDesk(
+            self.settings, self.records, self.slots, self._clients.get("s3"), self.clock, self.unanswered
+        )
 
     @cached_property
     def worker(self) -> "Worker":

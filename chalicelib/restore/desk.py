@@ -29,6 +29,7 @@ from chalicelib.errors import (
 )
 from chalicelib.ledger import decode
 from chalicelib.restore.claims import shard_counts
+from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.decision import NOT_ACCEPTED
 from chalicelib.restore.model import CANCELLABLE, TERMINAL, Job, Kind, Shard, Stage, Status, Table
 from chalicelib.restore.receipt import InFlight, findings, job_head, table_result
@@ -45,7 +46,16 @@ _NAMED_IN_AN_ERROR = 20
 
 
 class RestoreDesk:
-    def __init__(self, settings: Settings, records: RestoreRecords, slots: Slots, s3: Client, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        records: RestoreRecords,
+        slots: Slots,
+        s3: Client,
+        clock: Clock,
+        unanswered: Unanswered,
+    ) -> None:
+        self._unanswered = unanswered
         self._settings = settings
         self._records = records
         self._slots = slots
@@ -70,6 +80,11 @@ class RestoreDesk:
         self._records.create_job(job)
         self._lock_targets(job)
         self._records.create_parts(job, tables, _first_shards(job, tables))
+        if self._unanswered.remaining_ms():
+            # A row that arrives late would undo what workers have written to it by then.
+            self._give_back_locks(job, job.targets)
+            self._records.discard_job(job.restore_id)
+            raise Unavailable("the ledger did not answer in time; nothing was started; ask again")
         if not self._records.move(job, Status.PLANNING, self._clock()) and self._was_given_up(job):
             raise Unavailable(
                 "accepting the restore took too long, and it was given up; nothing was touched; ask again"

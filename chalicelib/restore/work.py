@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.aws import Client
 from chalicelib.clock import Clock
 from chalicelib.restore.claims import Claims
+from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.model import Job, Note, Shard, Table
 from chalicelib.restore.records import RestoreRecords
 from chalicelib.retry import Backoff, Random, Sleep
@@ -33,6 +34,7 @@ class Surroundings:
     clock: Clock
     sleep: Sleep
     random: Random
+    unanswered: Unanswered
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ CLAIM_MARGIN_MS = 15_000
 # How often in a row a shard may be claimed without moving on before it is given up.
 FRUITLESS_LIMIT = 5
 _SOFT_STOP_SHARE = 0.2
+_LEAST_ROOM_MS = 2_000  # to write down how far the work is
 _SOFT_STOP_MOST_MS = 30_000
 
 WORK: dict[tuple[Status, Kind], Perform] = {
@@ -177,7 +178,10 @@ class _Run:
         table = next(table for table in tables if table.number == table_number(claim.shard))
         try:
             answer = self._perform(job, table, claim)
-            self._write_down(claim, answer)
+            if self._all_is_answered():
+                self._write_down(claim, answer)
+            elif isinstance(answer, Yielded) and answer.checkpoint is not None:
+                self._claims.checkpoint(self._restore_id, claim, answer.checkpoint)
         except (ClaimLost, PhaseOver) as lost:
             # What was done since the last checkpoint is done again by whoever holds the shard now.
             logger.warning(
@@ -235,8 +239,21 @@ class _Run:
             notes=answer.notes,
         )
 
+    def _all_is_answered(self) -> bool:
+        """Waits until no write without an answer can take effect any more. False when the deadline comes before: the
+        claim is kept then, and lapses later than that."""
+        wait_ms = self._around.unanswered.remaining_ms()
+        if not wait_ms:
+            return True
+        if self._around.clock() + wait_ms > self._deadline_ms - _LEAST_ROOM_MS:
+            return False
+        self._around.sleep(wait_ms / 1000)
+        return True
+
     def _release(self, claim: Claim) -> None:
         """After a cancel: the claim is given back, so that the restore need not wait for it to lapse."""
+        if not self._all_is_answered():
+            return
         try:
             self._claims.give_back(
                 self._restore_id, claim, checkpoint=None, progressed=False, free_at_ms=0, reason=None

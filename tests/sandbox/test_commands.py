@@ -31,10 +31,12 @@ def taken_port() -> Iterator[int]:
 
 
 def make(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As from a terminal, also when the tests themselves were started by make."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     return subprocess.run(
         ["make", *words],
         cwd=_REPOSITORY,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         timeout=30,

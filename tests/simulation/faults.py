@@ -17,6 +17,7 @@ class Fault(StrEnum):
     ERROR_AFTER = "500 after the effect"
     TIMEOUT_BEFORE = "timeout without effect"
     TIMEOUT_AFTER = "timeout after the effect"
+    TIMEOUT_LATE = "timeout, effect up to 10 s later"
     KILLED_BEFORE = "killed before a call"
     KILLED_AFTER = "killed after a call"
     KILLED_IN_FLIGHT = "killed, effect up to 10 s later"
@@ -47,11 +48,12 @@ AT_CALLS = (
     Fault.ERROR_AFTER,
     Fault.TIMEOUT_BEFORE,
     Fault.TIMEOUT_AFTER,
+    Fault.TIMEOUT_LATE,
 )
 KILLS = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER, Fault.KILLED_IN_FLIGHT)
 
 # What is tried at every single call: the process ends, or goes on without knowing what it did.
-POINTS = (*KILLS, Fault.ERROR_AFTER, Fault.TIMEOUT_AFTER)
+POINTS = (*KILLS, Fault.ERROR_AFTER, Fault.TIMEOUT_AFTER, Fault.TIMEOUT_LATE)
 
 # The lowest and the highest rate a seed may draw for a kind.
 _RATES: dict[Fault, tuple[float, float]] = {
@@ -61,6 +63,7 @@ _RATES: dict[Fault, tuple[float, float]] = {
     Fault.ERROR_AFTER: (0.005, 0.1),
     Fault.TIMEOUT_BEFORE: (0.002, 0.02),
     Fault.TIMEOUT_AFTER: (0.002, 0.02),
+    Fault.TIMEOUT_LATE: (0.002, 0.03),
     Fault.UNPROCESSED: (0.02, 0.5),
     Fault.CONFLICT: (0.01, 0.2),
     Fault.SLOW_CALL: (0.01, 0.15),

@@ -22,6 +22,7 @@ from chalicelib.restore import advance, dead_letter, slots, worker
 from chalicelib.restore.claims import Claims
 from chalicelib.restore.datapath import reader
 from chalicelib.restore.datapath.raw_batch import RawAnswer
+from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.decision import Finish, Move, Work, decide
 from chalicelib.restore.model import FileCheckpoint, Kind, SlotState, Status
 from chalicelib.restore.phases import loading, safeguarding
@@ -323,4 +324,10 @@ def messages_of_others_thrown_away() -> Iterator[None]:
 @mutation("lost-ledger")
 def lost_rows_not_noticed() -> Iterator[None]:
     with patch.object(RestoreSweep, "_stands_still", lambda self, job: False):
+        yield
+
+
+@mutation("clear-and-restore", "restore-one", "restore-many", "cancelled-in-loading", "long-chain", "cycle")
+def writes_without_an_answer_not_waited_for() -> Iterator[None]:
+    with patch.object(Unanswered, "remaining_ms", lambda self: 0):
         yield

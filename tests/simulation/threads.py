@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from chalicelib.backup import starter
-from chalicelib.restore.datapath import transfer
+from chalicelib.restore.datapath import transfer, writer
 from chalicelib.restore.phases import clearing
 from tests.simulation.scheduler import Scheduler, Task
 
@@ -118,6 +118,7 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
     )
     with (
         patch.object(transfer, "threading", threading),
+        patch.object(writer, "Lock", threading.Lock),
         patch.object(clearing, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
         patch.object(starter, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
     ):

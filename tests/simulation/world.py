@@ -98,8 +98,8 @@ class World:
     def in_place(self, threads: int | None = None) -> Iterator[None]:
         """Within it the service's threads, its random names and its log are this world's."""
         logger = logging.getLogger("tablevault")
-        level, propagate = logger.level, logger.propagate
-        logger.addHandler(self.watch)
+        level, propagate, handlers = logger.level, logger.propagate, logger.handlers
+        logger.handlers = [self.watch]
         logger.setLevel(logging.INFO)
         logger.propagate = False
         names = Random(self.random.random())
@@ -110,7 +110,7 @@ class World:
             with simulated_threads(self.scheduler), token_hex, uuid4, loaders:
                 yield
         finally:
-            logger.removeHandler(self.watch)
+            logger.handlers = handlers
             logger.setLevel(level)
             logger.propagate = propagate
 

@@ -9,7 +9,7 @@ If the work stops inside of `put`, any part of the batch may be written. Nothing
 counted, so the next worker begins before it and writes the same items again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Lock
@@ -93,13 +93,22 @@ class BatchWriter:
     """Writes into one table until `deadline_ms` (epoch milliseconds). Thread-safe.
 
     Raises OutOfTime (retryable) when the deadline is near, and TargetUnavailable when the table is gone or
-    access to it denied. `dynamodb` should have timeouts and retries well below the deadline: a call that has
-    begun is not cut short.
+    access to it denied. `on_unanswered` is told of raw requests without a complete answer. `dynamodb` should have
+    timeouts and retries well below the deadline: a call that has begun is not cut short.
     """
 
     def __init__(
-        self, dynamodb: Client, table_name: str, *, clock: Clock, sleep: Sleep, random: Random, deadline_ms: int
+        self,
+        dynamodb: Client,
+        table_name: str,
+        *,
+        clock: Clock,
+        sleep: Sleep,
+        random: Random,
+        deadline_ms: int,
+        on_unanswered: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_unanswered = on_unanswered
         self._dynamodb = dynamodb
         self._table_name = table_name
         self._backoff = Backoff(clock, sleep, random, deadline_ms - _LEAST_ROOM_MS, cap_ms=_RETRY_CAP_MS)
@@ -155,7 +164,10 @@ class BatchWriter:
         timeout_s = min(_RAW_TIMEOUT_MS, self._room_ms()) / 1000
         if self._raw is None or not all(map(is_item_line, lines)):
             return _NOT_SENT
-        return self._raw.send(lines, timeout_s)
+        answer = self._raw.send(lines, timeout_s)
+        if answer is None:
+            self._on_unanswered()
+        return answer
 
     def _submit(self, writes: list[_Write]) -> list[tuple[_Write, _Refusal]]:
         """Writes all of them but those it returns, each of them refused by itself.

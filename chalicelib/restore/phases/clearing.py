@@ -33,6 +33,7 @@ def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table,
         sleep=around.sleep,
         random=around.random,
         deadline_ms=run.give_up_ms,
+        on_unanswered=around.unanswered.note,
     )
     try:
         names = _key_names(around, table)

@@ -71,6 +71,7 @@ class _Load:
             sleep=self._around.sleep,
             random=self._around.random,
             deadline_ms=self._run.give_up_ms,
+            on_unanswered=self._around.unanswered.note,
         )
         readers = [(index, self._batches(index)) for index, verified in enumerate(self._read_to_end) if not verified]
         try:

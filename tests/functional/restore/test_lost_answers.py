@@ -2,7 +2,8 @@
 
 import pytest
 
-from chalicelib.errors import Conflict
+from chalicelib.errors import Conflict, Unavailable
+from chalicelib.restore.model import Kind
 from tests.functional.restore.faults import prepared, quiet
 from tests.functional.restore.world import LEDGER, numbered
 
@@ -127,3 +128,92 @@ def test_the_ledger_keeps_no_key_of_an_item_after_clearing(world):
     rows = world.dynamodb.scan(TableName=LEDGER)["Items"]
     assert any(row["sk"]["S"].startswith("SHARD#clear") for row in rows)
     assert "item-0" not in repr(rows)
+
+
+def test_a_worker_does_not_end_a_shard_while_a_write_without_an_answer_may_still_take_effect(world):
+    prepared(world)
+    restore_id = world.ask(max_workers=1)
+    waited_from: list[int] = []
+
+    def unanswered(name, request):
+        is_to_target = name == "batch_write_item" and LEDGER not in request["RequestItems"]
+        if is_to_target and not waited_from and world.services.records.job(restore_id).status == "LOADING":
+            waited_from.append(world.clock())
+            world.services.unanswered.note()
+
+    world.hook = unanswered
+    world.work(world.messages()[0])
+    assert world.clock() - waited_from[0] >= 15_000
+    world.hook = quiet
+    assert world.settle(restore_id)["status"] == "COMPLETED"
+
+
+def test_a_worker_near_its_deadline_leaves_its_claim_to_lapse_instead(world):
+    prepared(world, count=300, partitions=1)
+    restore_id = world.ask(max_workers=1)
+
+    def unanswered(name, request):
+        if name == "batch_write_item" and LEDGER not in request["RequestItems"]:
+            world.services.unanswered.note()
+
+    world.hook = unanswered
+    world.work(world.messages()[0], timeout_ms=12_000)
+    assert world.services.records.has_live_claim(restore_id, world.clock())
+    world.hook = quiet
+    world.services = world.new_process()
+    assert world.settle(restore_id)["status"] == "COMPLETED"
+    assert world.items("orders") == numbered(300)
+
+
+def test_a_request_whose_rows_may_arrive_late_is_taken_back(world):
+    prepared(world)
+
+    def unanswered(name, request):
+        if name == "batch_write_item":
+            world.services.unanswered.note()
+
+    world.hook = unanswered
+    with pytest.raises(Unavailable, match="nothing was started"):
+        world.ask()
+    world.hook = quiet
+    assert world.locks() == world.open_work() == []
+
+
+def test_a_cancel_does_not_lose_what_a_shard_did_that_somebody_claims_at_that_moment(world):
+    """Whoever claims a shard of a cancelled restore gives it back; meanwhile its counts are not settled."""
+    prepared(world, count=500, partitions=1)
+    restore_id = world.ask(max_workers=1)
+
+    def slowly(name, request):
+        if name == "batch_write_item" and LEDGER not in request["RequestItems"]:
+            world.clock.now_ms += 2_000
+
+    world.hook = slowly
+    world.work(world.messages()[0], timeout_ms=40_000)
+    world.hook = quiet
+    shard = next(world.services.records.shards(restore_id, Kind.LOAD))
+    assert shard.claimed_until_ms == 0
+    assert shard.checkpoint is not None
+    key = {"pk": {"S": f"RESTORE#{restore_id}"}, "sk": {"S": shard.sk}}
+
+    def claimed_until(until_ms):
+        world.dynamodb.update_item(
+            TableName=LEDGER,
+            Key=key,
+            UpdateExpression="SET claimed_until_ms = :until",
+            ExpressionAttributeValues={":until": {"N": str(until_ms)}},
+        )
+
+    def claim_after_the_look_for_claims(name, request):
+        if name == "query" and "SHARD#clear#" in repr(request["ExpressionAttributeValues"]):
+            world.hook = quiet
+            claimed_until(world.clock() + 60_000)
+
+    world.hook = claim_after_the_look_for_claims
+    world.services.desk.cancel(restore_id)
+    world.services.conductor.advance(restore_id, hop=0)
+    assert world.services.records.job(restore_id).status == "CANCELLING"
+    claimed_until(0)
+    restore = world.settle(restore_id)
+    assert restore["status"] == "CANCELLED"
+    assert 0 < restore["tables"][0]["written"] <= len(world.items("orders"))

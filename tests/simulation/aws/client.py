@@ -39,6 +39,7 @@ class Caller:
         self.faults = world.faults
         self.random = world.random
         self._function = function
+        self.on_give_up: Callable[[str, Exception], None] = lambda operation, failure: None
 
     def call(self, service: str, operation: str, request: Request, attempts: int = ATTEMPTS) -> Answer:
         for attempt in range(attempts):
@@ -47,6 +48,8 @@ class Caller:
             try:
                 return self._attempt(service, operation, request)
             except (ClientError, ReadTimeoutError) as failure:
+                if isinstance(failure, ReadTimeoutError):
+                    self.on_give_up(operation, failure)
                 if attempt == attempts - 1 or not _is_tried_again(failure):
                     raise
         raise AssertionError("unreachable")
@@ -64,7 +67,10 @@ class Caller:
                 late_us = self.random.randrange(_LATEST_EFFECT_US)
                 self.scheduler.after(late_us, lambda: self._effect_of_the_dead(service, operation, request))
             self._die(process)
-        if fault is Fault.TIMEOUT_BEFORE:
+        if fault in (Fault.TIMEOUT_BEFORE, Fault.TIMEOUT_LATE):
+            late_us = _TIMEOUT_US + self.random.randrange(_LATEST_EFFECT_US)
+            if fault is Fault.TIMEOUT_LATE:
+                self.scheduler.after(late_us, lambda: self._effect_of_the_dead(service, operation, request))
             self._time_out()
         if fault in (Fault.THROTTLED, Fault.ERROR_BEFORE):
             raise _failure(service, operation, is_throttled=fault is Fault.THROTTLED)
@@ -261,8 +267,19 @@ class SimulatedDynamoDB(SimulatedClient):
             config=SimpleNamespace(proxies={}, client_cert=None, user_agent="simulation"),
             region_name="eu-west-1",
             service_model=real.meta.service_model,
-            events=SimpleNamespace(emit=self._answer_raw),
+            events=SimpleNamespace(emit=self._answer_raw, register=self._register),
         )
+        self._handlers: dict[str, list[Callable[..., None]]] = {}
+        caller.on_give_up = self._gave_up
+
+    def _register(self, event: str, handler: Callable[..., None]) -> None:
+        self._handlers.setdefault(event, []).append(handler)
+
+    def _gave_up(self, operation: str, failure: Exception) -> None:
+        """What botocore's `needs-retry` tells after each attempt."""
+        event = {"batch_write_item": "needs-retry.dynamodb.BatchWriteItem"}.get(operation, "")
+        for handler in self._handlers.get(event, []):
+            handler(response=None, caught_exception=failure, attempts=1)
 
     def _get_credentials(self) -> Credentials:
         return Credentials("simulated", "simulated")
