@@ -176,9 +176,13 @@ class RestoreRecords:
     # --- locks -----------------------------------------------------------------------------------------------
 
     def take_lock(self, target: str, restore_id: str) -> str | None:
-        """None when the lock is ours (also when it already was), else the id of the restore that holds it."""
+        """None when the lock is ours (also when it already was), else the id of the restore that holds it.
+
+        A transaction for the sake of its token: a request that the client gave up and sent again may arrive when the
+        lock has been given back, and would take it for a restore that has ended.
+        """
         try:
-            self.ledger.write(Put(lock_key(target), {"restore_id": restore_id}, absent()))
+            self.ledger.transact([Put(lock_key(target), {"restore_id": restore_id}, absent())])
         except ConditionFailed as failed:
             holder = str((failed.rows[0] or {}).get("restore_id", ""))
             return None if holder == restore_id else holder

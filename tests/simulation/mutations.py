@@ -327,7 +327,7 @@ def lost_rows_not_noticed() -> Iterator[None]:
         yield
 
 
-@mutation("clear-and-restore", "restore-one", "restore-many", "cancelled-in-loading", "long-chain", "cycle")
+@mutation("replaced", "cancelled-in-clearing", "clear-and-restore", "restore-one", "dry-run", "cycle")
 def writes_without_an_answer_not_waited_for() -> Iterator[None]:
     with patch.object(Unanswered, "remaining_ms", lambda self: 0):
         yield
