@@ -137,7 +137,7 @@ def test_a_smuggled_delete_deletes_nothing_and_every_line_is_counted_once():
     with ScriptedDynamoDB() as server:
         server.items = {'{"S": "kept"}': {"pk": {"S": "kept"}}}
         writer = writer_of(client(server.endpoint_url))
-        batch = Batch(0, (*good[:7], DELETE, *good[7:15], b'{"Item":{"pk":{"S":"opens', b'closes"}}}', *good[15:]))
+        batch = Batch.of(0, (*good[:7], DELETE, *good[7:15], b'{"Item":{"pk":{"S":"opens', b'closes"}}}', *good[15:]))
         result = writer.put(batch)
         writer.close()
         sent = b"".join(body for _, body in server.requests)
@@ -159,7 +159,7 @@ def test_an_item_nested_beyond_reason_is_rejected_and_sinks_nothing_else(around,
     line = b'{"Item":{"pk":{"S":"SECRET"},"a":' + begin * depth + b'{"S":"x"}' + end * depth + b"}}"
     dynamodb = client("http://127.0.0.1:9")
     dynamodb.meta.events.register("before-send.dynamodb.BatchWriteItem", refuse_deep_items)
-    result = writer_of(dynamodb).put(Batch(0, (line, GOOD)))
+    result = writer_of(dynamodb).put(Batch.of(0, (line, GOOD)))
     assert result.counts == Counts(written=1, rejected=1)
     (rejected,) = result.rejected
     assert rejected.line_index == 0
@@ -203,7 +203,7 @@ def test_batches_that_fill_the_memory_when_parsed_are_parsed_one_at_a_time(size_
             return {"UnprocessedItems": {}}
 
     writer = writer_of(Client())
-    batch = Batch(0, (b'{"Item":{"pk":{"S":"%s"}}}' % (b"x" * size_bytes),))
+    batch = Batch.of(0, (b'{"Item":{"pk":{"S":"%s"}}}' % (b"x" * size_bytes),))
     threads = [threading.Thread(target=writer.put, args=(batch,)) for _ in range(2)]
     for thread in threads:
         thread.start()

@@ -13,7 +13,7 @@ from chalicelib.restore.datapath.writer import BatchResult
 
 def batches(count: int, error: Exception | None = None) -> Iterator[Batch]:
     for number in range(count):
-        yield Batch(number, (b"line",))
+        yield Batch.of(number, (b"line",))
     if error:
         raise error
 

@@ -15,7 +15,7 @@ from chalicelib.restore.datapath.writer import BatchWriter
 from tests.faults import FakeTime, FlakyClient, ScriptedDynamoDB, lines
 
 ITEMS = [{"pk": {"S": f"k{i}"}, "b": {"B": "aGVsbG8="}, "n": {"N": str(i)}} for i in range(25)]
-BATCH = Batch(100, lines(ITEMS))
+BATCH = Batch.of(100, lines(ITEMS))
 STORED = {json.dumps(item["pk"]): item for item in ITEMS}
 
 
@@ -51,7 +51,7 @@ def put(server: ScriptedDynamoDB, batch: Batch = BATCH, script: str = "", time: 
 
 def batch_with(**line_by_index: bytes) -> Batch:
     replaced = {int(name[1:]): line for name, line in line_by_index.items()}
-    return Batch(100, tuple(replaced.get(i, line) for i, line in enumerate(BATCH.lines)))
+    return Batch.of(100, tuple(replaced.get(i, line) for i, line in enumerate(BATCH.lines)))
 
 
 ALL_WRITTEN = Counts(written=25)
@@ -212,7 +212,7 @@ def test_an_item_that_is_answered_with_server_errors_for_ever_is_found_by_its_ne
 def test_a_lone_item_with_server_errors_may_be_an_outage_and_is_never_rejected(server):
     server.refuses = refuse_value("k0", "InternalServerError")
     with pytest.raises(OutOfTime):
-        put(server, Batch(0, BATCH.lines[:1]))
+        put(server, Batch.of(0, BATCH.lines[:1]))
 
 
 # ---- the whole table
@@ -260,7 +260,7 @@ def test_an_outage_of_the_endpoint_kills_nobody(monkeypatch):
             deadline_ms=time.now_ms + 10_000_000,
         )  # fmt: skip
         results = []
-        batches = [Batch(i, lines([{"pk": {"S": f"{i}-{j}"}} for j in range(3)])) for i in range(16)]
+        batches = [Batch.of(i, lines([{"pk": {"S": f"{i}-{j}"}} for j in range(3)])) for i in range(16)]
         threads = [threading.Thread(target=lambda b=batch: results.append(writer.put(b))) for batch in batches]
         for thread in threads:
             thread.start()

@@ -57,10 +57,18 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive lines of one file, without their newlines; `first_line` counts from 0."""
+    """What is to be done with `line_count` consecutive lines of one file from `first_line` on, counted from 0: `lines`,
+    without their newlines, which stand at `places` of the file. The others among them were not asked for."""
 
     first_line: int
+    line_count: int
     lines: tuple[bytes, ...]
+    places: Sequence[int]
+
+    @classmethod
+    def of(cls, first_line: int, lines: tuple[bytes, ...]) -> "Batch":
+        """Of consecutive lines, all of which were asked for."""
+        return cls(first_line, len(lines), lines, range(first_line, first_line + len(lines)))
 
 
 @dataclass(frozen=True)
@@ -278,14 +286,14 @@ def _batched(blocks: Iterator[list[bytes]], first_line: int) -> Iterator[Batch]:
         held_bytes = _body_bytes(held)
         begin = 0
         while len(held) - begin >= BATCH_LINES or held_bytes > BATCH_BODY_BYTES:
-            batch = Batch(first_line + begin, _next_batch(held, begin))
+            batch = Batch.of(first_line + begin, _next_batch(held, begin))
             held_bytes -= _body_bytes(batch.lines)
             begin += len(batch.lines)
             yield batch
         first_line += begin
         held = held[begin:]
     if held:
-        yield Batch(first_line, tuple(held))
+        yield Batch.of(first_line, tuple(held))
 
 
 def _next_batch(lines: list[bytes], begin: int) -> tuple[bytes, ...]:

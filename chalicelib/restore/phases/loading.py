@@ -134,7 +134,8 @@ class _Load:
             self._reasons[index].add(
                 batch.first_line, (reason(r.code, r.message, _line(batch, r)) for r in result.rejected)
             )
-        self._progress[index].add(batch.first_line, len(batch.lines), result.counts)
+        filtered = Counts(filtered=batch.line_count - len(batch.lines))
+        self._progress[index].add(batch.first_line, batch.line_count, result.counts + filtered)
         now_ms = self._around.clock()
         if now_ms - self._saved_at_ms >= _CHECKPOINT_EVERY_MS:
             self._saved_at_ms = now_ms
@@ -179,7 +180,7 @@ def _keep_rejected(s3: Client, job: Job, table: Table, file: PlannedFile, batch:
 
 def _line(batch: Batch, rejected: Rejected) -> int:
     """Where a rejected line stands in its data file, from 1."""
-    return batch.first_line + rejected.line_index + 1
+    return batch.places[rejected.line_index] + 1
 
 
 def _content(line: bytes) -> dict[str, str]:
