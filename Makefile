@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sandbox local test lint types simulate crashpoints load fuzz lock audit deploy clean
+.PHONY: help install demo sandbox local test lint types simulate crashpoints load fuzz bench lock audit deploy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -52,6 +52,9 @@ load: $(STAMP) ## the same, with many workers, events and restores at once
 
 fuzz: $(STAMP) ## atheris on what stands in the bucket (FUZZ="<target> --runs N")
 	@$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
+
+bench: $(STAMP) ## measure against others, and write benchmarks/results.md (BENCH="write_path memory --rounds 3"; needs cc)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 lock: $(STAMP) ## write requirements.txt and requirements-deploy.txt from their .in files (LOCK_OPTIONS=--upgrade; needs an index)
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(UV)

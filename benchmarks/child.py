@@ -1,0 +1,35 @@
+"""What is measured runs in processes of its own, on the client's core, and prints what it found as JSON."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.machine import CLIENT_CORE, pin
+from benchmarks.world import CREDENTIALS, ENVIRON
+
+ROOT = Path(__file__).parents[1]
+
+
+def found_by(command: Sequence[str]) -> Any:
+    """What a program says. Raises RuntimeError, with the end of its standard error, when it fails."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **CREDENTIALS, **ENVIRON, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: pin(CLIENT_CORE),
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:4])} failed: {done.stderr[-3_000:]}")
+    return msgspec.json.decode(done.stdout)
+
+
+def found_by_module(name: str, *arguments: object) -> Any:
+    return found_by([sys.executable, "-m", name, *map(str, arguments)])
