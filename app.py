@@ -1,25 +1,24 @@
 """tablevault: every trigger on one screen. What each of them does stands in chalicelib/entry.py and chalicelib/api/."""
 
-import json
 import os
-from functools import partial
 
-from aws_lambda_powertools import Logger
 from chalice.app import Chalice, CloudWatchEvent, Rate, S3Event, SQSEvent
 
 from chalicelib import entry
 from chalicelib.api.authorizer import authorizers
-from chalicelib.api.routes import routes
 from chalicelib.backup.layout import SUMMARY_NAME
+from chalicelib.logs import log_as_json
 from chalicelib.services import services
 from chalicelib.settings import read_settings
 
 app = Chalice(app_name="tablevault", configure_logs=False)
 app.register_blueprint(authorizers)
-app.register_blueprint(routes)
+if not entry.is_event_function(os.environ):
+    from chalicelib.api.routes import routes  # what answers requests is no part of an event function's cold start
+
+    app.register_blueprint(routes)
 settings = read_settings(os.environ)
-# The logger every module logs to, by that name. A record is ASCII: no text in it can end the line or steer a terminal.
-logger = Logger(service="tablevault", json_serializer=partial(json.dumps, default=str, separators=(",", ":")))
+log_as_json()
 
 
 @app.schedule(settings.backup_schedule)

@@ -20,10 +20,15 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     s3={"addressing_style": "path"},
 )
+# What Application Auto Scaling tells is worth having and not worth waiting for: a network may have no way to it.
+_CONFIG_OF_SCALING = _CONFIG.merge(
+    Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+)
 # The authorizer, which alone reads parameters, has 10 s in all: a parameter store that hangs must be an error within.
 _CONFIG_OF_SSM = _CONFIG.merge(
     Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
+_CONFIG_OF_SERVICE = {"ssm": _CONFIG_OF_SSM, "application-autoscaling": _CONFIG_OF_SCALING}
 
 
 class Clients:
@@ -35,7 +40,7 @@ class Clients:
     def get(self, service: str) -> Client:
         client = self._by_service.get(service)
         if client is None:
-            config = _CONFIG_OF_SSM if service == "ssm" else _CONFIG
+            config = _CONFIG_OF_SERVICE.get(service, _CONFIG)
             client = self._by_service[service] = boto3.client(service, config=config)
         return client
 

@@ -2,17 +2,26 @@
 
 AWS delivers events at least once, in any order, and sometimes not at all. Every function here may be called again
 with the same event at any time, also while the first call still runs.
+
+What only some functions need is imported inside of theirs: every function imports this module when it starts.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
-from chalicelib.restore.dead_letter import quarantine
-from chalicelib.restore.slots import parse_message
 from chalicelib.services import Services
 
 logger = logging.getLogger("tablevault")
+
+EVENT_FUNCTIONS = ("start_exports", "record_export", "restore_shards", "record_dead_letter", "reconcile")
+
+
+def is_event_function(environ: Mapping[str, str]) -> bool:
+    """Whether this process is one of them in Lambda, by the name Chalice gives a function: `{app}-{stage}-{function}`
+    (https://aws.github.io/chalice/topics/configfile.html). The API's function has no third part."""
+    return environ.get("AWS_LAMBDA_FUNCTION_NAME", "").endswith(tuple(f"-{name}" for name in EVENT_FUNCTIONS))
 
 
 def start_exports(services: Services) -> dict[str, Any]:
@@ -31,6 +40,9 @@ def record_export(services: Services, event: dict[str, Any]) -> list[dict[str, A
 
 def restore_shards(services: Services, record: dict[str, Any], context: Any) -> str:
     """One message of the restore queue: works for its slot. `context` is Lambda's, which knows the time left."""
+    from chalicelib.restore.dead_letter import quarantine
+    from chalicelib.restore.slots import parse_message
+
     message = parse_message(record["body"])
     if message is None:
         return quarantine(services.surroundings, record["messageId"], record["body"], "not a message of tablevault")

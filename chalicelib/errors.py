@@ -108,6 +108,7 @@ class ManifestInvalid(TablevaultError):
 
 class ExportInvalid(TablevaultError):
     code = "export_invalid"
+    http_status = 409
 
 
 class ExportNotReadable(ExportInvalid):

@@ -18,6 +18,7 @@ from chalicelib.tokens import TokenStore
 
 if TYPE_CHECKING:
     from chalicelib.backup.service import BackupService
+    from chalicelib.idempotency import IdempotencyKeys
     from chalicelib.ledger import Ledger
     from chalicelib.restore.advance import Conductor
     from chalicelib.restore.datapath.unanswered import Unanswered
@@ -57,6 +58,12 @@ class Services:
         return Ledger(self._clients.get("dynamodb"), self.settings.ledger_table, sleep=self.sleep, jitter=self.random)
 
     @cached_property
+    def idempotency_keys(self) -> "IdempotencyKeys":
+        from chalicelib.idempotency import IdempotencyKeys
+
+        return IdempotencyKeys(self.ledger, self.clock)
+
+    @cached_property
     def backups(self) -> "BackupService":
         from chalicelib.backup.service import BackupService
 
@@ -67,6 +74,7 @@ class Services:
             self._clients.get("s3"),
             self.clock,
             self.sleep,
+            lambda: self._clients.get("application-autoscaling"),
         )
 
     @cached_property
@@ -97,7 +105,7 @@ class Services:
     @cached_property
     def surroundings(self) -> "Surroundings":
         from chalicelib.restore.claims import Claims
-        from chalicelib.restore.work import Surroundings
+        from chalicelib.restore.work import Kept, Surroundings
 
         return Surroundings(
             settings=self.settings,
@@ -109,6 +117,8 @@ class Services:
             sleep=self.sleep,
             random=self.random,
             unanswered=self.unanswered,
+            autoscaling=lambda: self._clients.get("application-autoscaling"),
+            kept=Kept(),
         )
 
     @cached_property

@@ -21,6 +21,7 @@ _SCHEDULE = re.compile(r"(cron|rate)\(.+\)\Z")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
 _ZONE_NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")  # not a path, not a POSIX rule
 _OFTEN = re.compile(r"rate\(\s*(\d+)\s+(minute|hour)s?\s*\)\Z")
+_PRICES = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,9})?)\s*/\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)\Z")
 _EVERY_DAY = frozenset({"0", "EVERYDAY"})
 _NOT_YET = (
     "SSM_PARAMETER_PATH",
@@ -44,6 +45,14 @@ class AsOf:
 
 
 @dataclass(frozen=True)
+class RequestPrices:
+    """US dollars per million on-demand request units."""
+
+    write_usd_per_million: float
+    read_usd_per_million: float
+
+
+@dataclass(frozen=True)
 class Settings:
     backup_bucket: str
     environment: str
@@ -58,6 +67,7 @@ class Settings:
     backup_bucket_owner: str | None
     restore_max_concurrency: int
     api_tokens_parameter: str
+    dynamodb_prices: RequestPrices | None = None
 
 
 class _Reader:
@@ -138,6 +148,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         # https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html
         restore_max_concurrency=reader.number("RESTORE_MAX_CONCURRENCY", 20, 2, 1000) or 0,
         api_tokens_parameter=reader.text("API_TOKENS_PARAMETER", "/tablevault/api-tokens"),
+        dynamodb_prices=_prices(reader),
     )
     reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), "ION comes later")
     reader.one_of("EXPORT_STRATEGY", ("full",), "incremental exports come later")
@@ -160,6 +171,20 @@ def _schedule(reader: _Reader) -> str:
 
 def _queue(reader: _Reader, name: str, default: str) -> str:
     return reader.text(name, default, pattern=_QUEUE_NAME, allowed="the name of an SQS standard queue (no URL, no ARN)")
+
+
+def _prices(reader: _Reader) -> RequestPrices | None:
+    text = reader.text("DYNAMODB_PRICES", "")
+    if not text:
+        return None
+    found = _PRICES.match(text)
+    if found is None:
+        reader.fault(
+            "DYNAMODB_PRICES",
+            f"is {text!r}; allowed: US dollars per million write and read request units, such as 0.625/0.125",
+        )
+        return None
+    return RequestPrices(float(found[1]), float(found[2]))
 
 
 def _tables(reader: _Reader) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The sandbox's commands. `up`: the embedded AWS with the app deployed, until Ctrl-C. `local`: the HTTP API with
-`chalice local` beside it. `demo`: the whole job, shown once. `clean`: removes what they left.
+`chalice local` beside it. `increment`: an incremental set of a table, beside a running one. `demo`: the whole job,
+shown once. `clean`: removes what they left.
 """
 
 import argparse
@@ -13,11 +14,14 @@ from pathlib import Path
 
 from sandbox.demo import run_demo
 from sandbox.errors import SandboxError
-from sandbox.isolation import PROFILE
-from sandbox.local import aws_config_of, serve_local
+from sandbox.exports.snapshot import scan_in_wire_form
+from sandbox.increment import back_up_changes
+from sandbox.isolation import PROFILE, emulator_client
+from sandbox.local import aws_config_of, running_endpoint, serve_local
 from sandbox.places import held, port_of
-from sandbox.sandbox import REPOSITORY, Sandbox, default_state_dir
+from sandbox.sandbox import REPOSITORY, STAGE, Sandbox, default_state_dir
 from sandbox.seed import TABLES, create_tables, items_of, put_items
+from sandbox.stage import read_stage
 
 DEFAULT_PORT = 4599
 DEFAULT_LOCAL_PORT = 8000
@@ -70,6 +74,25 @@ def up(arguments: argparse.Namespace) -> int:
 def local(arguments: argparse.Namespace) -> int:
     """Serves the HTTP API until Ctrl-C. Raises SandboxError when no sandbox answers, or the port is taken."""
     serve_local(REPOSITORY, port_of("LOCAL_PORT", arguments.port, DEFAULT_LOCAL_PORT, lowest=1))
+
+
+def increment(arguments: argparse.Namespace) -> int:
+    """Writes a set of what changed in a table since its newest set. Raises SandboxError when no sandbox answers."""
+    endpoint_url = running_endpoint(aws_config_of(REPOSITORY))
+    settings = read_stage(REPOSITORY, STAGE).settings
+    dynamodb = emulator_client("dynamodb", endpoint_url)
+    scan_in_wire_form(dynamodb)
+    manifest = back_up_changes(
+        emulator_client("s3", endpoint_url),
+        dynamodb,
+        bucket=settings.backup_bucket,
+        exports_prefix=settings.s3_exports_prefix,
+        table_name=arguments.table,
+    )
+    [table] = manifest.tables
+    since = table.base[-1].backup_date
+    print(f"{manifest.backup_date}: {table.item_count} items of {arguments.table} have changed since {since}")
+    return 0
 
 
 def demo(arguments: argparse.Namespace) -> int:
@@ -129,6 +152,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     command = commands.add_parser("local", help="serve the HTTP API with chalice local, beside a running sandbox")
     command.set_defaults(run=local)
     _add_port(command, f"LOCAL_PORT, else {DEFAULT_LOCAL_PORT}")
+    command = commands.add_parser("increment", help="write an incremental backup set of a table of a running sandbox")
+    command.set_defaults(run=increment)
+    command.add_argument("table", help="a table that a backup set has, such as demo-orders")
     command = commands.add_parser("demo", help="back up, damage and restore tables, and compare every item")
     command.set_defaults(run=demo)
     _add_port(command, "SANDBOX_PORT, else a free one")

@@ -28,7 +28,7 @@ def snapshot(dynamodb: Client, table_name: str, key_names: Sequence[str]) -> Sna
     """Every item, read consistently, in the exact form DynamoDB gives it on the wire."""
     found = {}
     for item in scan_items(dynamodb, table_name):
-        found[_canonical({name: item[name] for name in key_names})] = _canonical(item)
+        found[canonical({name: item[name] for name in key_names})] = canonical(item)
     return found
 
 
@@ -40,8 +40,9 @@ def compare(before: Snapshot, now: Snapshot) -> Difference:
     )
 
 
-def _canonical(value: Any) -> str:
-    """JSON with names sorted, and sets too: DynamoDB's sets have no order. Bytes, where a client gives them."""
+def canonical(value: Any) -> str:
+    """An item or a key as JSON with names sorted, and sets too: DynamoDB's have no order. Bytes, where a client gives
+    them."""
     return json.dumps(_sorted_sets(value), sort_keys=True, default=bytes.hex)
 
 

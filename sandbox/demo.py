@@ -33,13 +33,23 @@ class Api:
     url: str
     token: str
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """The answer's JSON; SandboxError with the problem's text for anything but success."""
         request = urllib.request.Request(
             self.url.rstrip("/") + path,
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+            headers={
+                "Authorization": f"Bearer {self.token}",
+                "Content-Type": "application/json",
+                **(headers or {}),
+            },
         )
         try:
             with open_local(request, 30) as response:
@@ -66,9 +76,9 @@ def run_demo(sandbox: Sandbox, began: float) -> int:
     out.step(
         f"POST /restores asks for {backup_date} back: a dry run first, which reads every data file and writes nothing."
     )
-    _show_dry_run(api, backup_date, out)
-    out.step("And now for real. Workers restore shards of all tables in parallel.")
-    restore = _restore(api, {"backup_date": backup_date, "max_workers": 4}, out)
+    plan_digest = _show_dry_run(api, backup_date, out)
+    out.step("And now for real, held to that plan by its digest. Workers restore shards of all tables in parallel.")
+    restore = _restore(api, {"backup_date": backup_date, "max_workers": 4, "plan_digest": plan_digest}, out)
     _print_receipt(sandbox, restore, out)
     out.step("Every item of every table is compared with what it was before the damage.")
     differences = _print_differences(out, before, _snapshots(dynamodb))
@@ -145,14 +155,26 @@ def _damage(sandbox: Sandbox, out: Narrator) -> None:
     out.say(f"demo-devices: {seed.put_items(dynamodb, 'demo-devices', devices):,} items overwritten")
 
 
-def _show_dry_run(api: Api, backup_date: str, out: Narrator) -> None:
+def _show_dry_run(api: Api, backup_date: str, out: Narrator) -> str:
+    """The digest of its plan."""
     accepted = api.call("POST", "/restores", {"backup_date": backup_date, "dry_run": True})
     dry_run = _wait_for("the dry run", lambda: _ended(api, accepted["restore_id"]))
     read = sum(table["data_files_read_in_checking"] for table in dry_run["tables"])
     items = sum(table["item_count"] for table in dry_run["tables"])
     size_mb = sum(table["uncompressed_bytes_read_in_checking"] for table in dry_run["tables"]) / 1e6
     out.say(f"{dry_run['status']}: {read} data files read and verified, {items:,} items, {size_mb:.1f} MB")
+    for table in dry_run["tables"]:
+        out.say(_estimate_text(table))
     out.say(f"blockers: {', '.join(dry_run['blockers']) or 'none'}")
+    return str(dry_run["plan_digest"])
+
+
+def _estimate_text(table: Mapping[str, Any]) -> str:
+    """What on AWS the restore would cost, and how long it would take at least."""
+    estimate = table["estimate"]
+    limit = f", limited by {estimate['limited_by']}" if estimate["limited_by"] else ""
+    units = f"{estimate['write_units']:>7,} write units, {estimate['usd']:.4f} USD"
+    return f"{table['target_table']:<14}{units}, {estimate['expected_s']} s{limit}"
 
 
 def _restore(api: Api, request: Mapping[str, Any], out: Narrator) -> dict[str, Any]:

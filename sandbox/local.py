@@ -25,13 +25,14 @@ def aws_config_of(project_dir: Path) -> Path:
 
 def serve_local(project_dir: Path, port: int) -> NoReturn:
     """Becomes `chalice local`. Raises SandboxError when no sandbox answers, or the port is taken."""
-    _check_sandbox(aws_config_of(project_dir))
+    running_endpoint(aws_config_of(project_dir))
     check_free(port, "LOCAL_PORT")
     os.chdir(project_dir)
     os.execv(_CHALICE, [str(_CHALICE), "local", "--stage", "local", "--port", str(port)])
 
 
-def _check_sandbox(aws_config: Path) -> None:
+def running_endpoint(aws_config: Path) -> str:
+    """The sandbox's that left this file. Raises SandboxError when none answers."""
     settings = configparser.ConfigParser()
     settings.read(aws_config)
     endpoint_url = settings.get(f"profile {PROFILE}", "endpoint_url", fallback=None)
@@ -39,7 +40,7 @@ def _check_sandbox(aws_config: Path) -> None:
         raise SandboxError("no sandbox is running: start one with 'make sandbox' in another terminal")
     try:
         with open_local(endpoint_url + WORKERS_PATH, _PROBE_TIMEOUT_S):
-            return
+            return endpoint_url
     except (urllib.error.URLError, OSError):  # nobody there, or another program
         raise SandboxError(
             f"no sandbox answers at {endpoint_url}, it was probably killed: start one with 'make sandbox' in another"

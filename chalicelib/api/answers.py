@@ -14,7 +14,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.backup.manifest import Manifest
 from chalicelib.backup.states import ExportState, SetState
-from chalicelib.restore.model import Status
+from chalicelib.restore.estimate import Estimate
+from chalicelib.restore.model import Comparison, Mode, Status
 
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, description="ISO 8601, in UTC.")]
 
@@ -35,6 +36,8 @@ class Health(_Answer, frozen=True):
 class RestoreLinks(_Answer, frozen=True):
     self: str
     cancel: str
+    resume: str
+    retry_failed: str
 
 
 class AcceptedRestore(_Answer, frozen=True):
@@ -57,7 +60,13 @@ class RestoreHead(_Answer, frozen=True):
     dry_run: bool
     clear_existing_data: bool
     safety_backup: bool
+    mode: Mode
+    key_count: int
+    create_missing_tables: bool
+    max_write_units: int | None
+    verify: Comparison
     max_workers: int
+    resumes: int
     requested_by: str
     created_at: Time
     finished_at: Time | None
@@ -74,7 +83,10 @@ class PhaseShards(_Answer, frozen=True):
 class TableResult(_Answer, frozen=True):
     """A table's counts, in items. At the end `written + unchanged + skipped + deleted + filtered + rejected` is
     `item_count`, or the restore is not COMPLETED. `rejected_prefix`: where the rejected lines stand in the bucket, each
-    with its reason; null when there are none."""
+    with its reason; null when there are none. `split_is_approximate`: a worker was interrupted, so that some of
+    `skipped` or `unchanged` may be its own writes; the sum is exact. `keys_not_in_backup`: positions, from 0, of the
+    asked keys that the backup does not have, once all of it was looked through. `estimate`: of a dry run. `undo`: how
+    to get back what stood in the target before."""
 
     source_table: str
     target_table: str
@@ -85,6 +97,8 @@ class TableResult(_Answer, frozen=True):
     deleted: int
     filtered: int
     rejected: int
+    split_is_approximate: bool
+    keys_not_in_backup: list[int] | None
     rejected_prefix: str | None
     cleared: int
     data_files: int
@@ -92,16 +106,22 @@ class TableResult(_Answer, frozen=True):
     data_files_balanced: int
     data_bytes: int
     uncompressed_bytes_read_in_checking: int
-    lines_that_are_not_items: int
+    estimate: Estimate | None
+    created: bool
+    items_compared: int
+    items_that_differ: int
     shards: int
     shards_ended: int
     shards_failed: int
     safety_backup_arn: str | None
+    undo: list[str]
 
 
 class Restore(RestoreHead, frozen=True):
-    """`phase_shards` only while the restore is in a phase; `receipt_key` once its receipt stands in the bucket."""
+    """`phase_shards` only while the restore is in a phase; `receipt_key` once its receipt stands in the bucket.
+    `plan_digest` once everything was checked: of a dry run, give it to the restore that is to do just that."""
 
+    plan_digest: str | None
     receipt_key: str | None
     phase_shards: PhaseShards | None
     blockers: list[str]

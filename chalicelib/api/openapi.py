@@ -13,6 +13,8 @@ from chalicelib.api.answers import GatewayMessage, Problem
 from chalicelib.api.operations import Operation
 from chalicelib.api.problems import JSON, PROBLEM_JSON, STATUS_OF_CODE
 from chalicelib.api.requests import PATH_PARAMETERS
+from chalicelib.idempotency import HEADER, KEY
+from chalicelib.validation import whole
 
 Json = dict[str, Any]
 
@@ -25,6 +27,13 @@ _OF_BODIES = ("malformed_request", "request_too_large")
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/supported-gateway-response-types.html
 _GATEWAYS = (413, 429, 500, 502, 504)
 _GATEWAYS_GUARDED = (401, 403)
+_IDEMPOTENCY_KEY: Json = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Of your own choosing. The same request with the same key is carried out once within 24 hours, and"
+    " answered with the same name; another request with it is refused.",
+    "schema": {"type": "string", "pattern": whole(KEY)},
+}
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +71,7 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
         "operationId": operation.name,
         "summary": operation.about,
         "security": [] if operation.scope is None else [{_SCHEME: [operation.scope]}],
-        "parameters": [*map(_path_parameter, operation.path_parameters), *_query_parameters(operation.query)],
+        "parameters": _parameters(operation),
         "responses": {str(operation.status): _answer(operation, operations), **_refusals(operation)},
     }
     if operation.scope is not None:
@@ -70,6 +79,11 @@ def _operation(operation: Operation, operations: Sequence[Operation]) -> Json:
     if operation.body is not None:
         said["requestBody"] = {"required": False, "content": {JSON: {"schema": _schema(operation.body)}}}
     return said
+
+
+def _parameters(operation: Operation) -> list[Json]:
+    headers = [_IDEMPOTENCY_KEY] if operation.is_repeatable else []
+    return [*map(_path_parameter, operation.path_parameters), *_query_parameters(operation.query), *headers]
 
 
 def _path_parameter(name: str) -> Json:

@@ -15,8 +15,8 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 @dataclass(frozen=True)
 class Operation:
-    """`answers`: one type, or one of several. `scope` None: needs no token. `body` None: has none. `codes`: of the
-    problems of its own, besides those of all."""
+    """`answers`: one type, or one of several. `scope` None: needs no token. `body` None: has none. `is_repeatable`:
+    takes an `Idempotency-Key`. `codes`: of the problems of its own, besides those of all."""
 
     name: str
     method: str
@@ -27,6 +27,7 @@ class Operation:
     scope: str | None = None
     query: type[msgspec.Struct] = Nothing
     body: type[msgspec.Struct] | None = None
+    is_repeatable: bool = False
     codes: tuple[str, ...] = ()
 
     @property

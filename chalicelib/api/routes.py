@@ -28,7 +28,9 @@ from chalicelib.api.problems import JSON, answer, of_chalice, problem, unexpecte
 from chalicelib.api.requests import BackupPage, BackupRequest, Nothing, RestorePage
 from chalicelib.backup.manifest import Manifest
 from chalicelib.errors import Forbidden, TablevaultError, TokensUnavailable
-from chalicelib.restore.model import Status
+from chalicelib.idempotency import HEADER
+from chalicelib.restore.desk import is_not_accepted
+from chalicelib.restore.model import Job, Status
 from chalicelib.restore.requests import RestoreRequest, parse_restore_request
 from chalicelib.services import services
 
@@ -108,12 +110,20 @@ def _description() -> str:
     status=202,
     scope="backup:write",
     body=BackupRequest,
+    is_repeatable=True,
     codes=("backup_exists", "ledger_entry_corrupt"),
 )
 def start_backup() -> Response:
     """Start a backup set now."""
-    started = services().backups.start_by_hand(read_body(_request(), BackupRequest).tables)
-    return answer(built(StartedBackup, started), 202)
+    request = _request()
+    asked = read_body(request, BackupRequest)
+    backups, key = services().backups, request.headers.get(HEADER)
+    if key is None:
+        return answer(built(StartedBackup, backups.start_by_hand(asked.tables)), 202)
+    # The set's name is chosen with the key, and starting a set that was begun goes on with it.
+    body = msgspec.to_builtins(asked)
+    chosen = services().idempotency_keys.choose(key, _principal(request), body, backups.new_name)
+    return answer(built(StartedBackup, backups.start_by_hand(asked.tables, chosen.name)), 202)
 
 
 @endpoint("GET", "/backups", BackupList, scope="backup:read", query=BackupPage)
@@ -142,12 +152,15 @@ def get_backup(backup_date: str) -> Response:
     status=202,
     scope="restore:write",
     body=RestoreRequest,
+    is_repeatable=True,
     codes=(
         "backup_not_found",
         "table_not_in_backup",
         "backup_not_complete",
         "manifest_invalid",
         "target_locked",
+        "request_in_progress",
+        "export_invalid",
         "ledger_entry_corrupt",
     ),
 )
@@ -157,8 +170,26 @@ def start_restore() -> Response:
     restore = parse_restore_request(json_object(request))
     if restore.clear_existing_data:
         require_scope(request, "restore:clear")
-    job = services().desk.accept(restore, requested_by=_principal(request))
-    return answer(_accepted(job.restore_id, "PLANNING"), 202)
+    job = _accept_once(request, restore)
+    return answer(_accepted(job.restore_id, job.status.value), 202)
+
+
+def _accept_once(request: Request, restore: RestoreRequest) -> Job:
+    """With an `Idempotency-Key`, the restore of the first request that had it; one that was given up while it was still
+    being accepted is asked for anew."""
+    desk, keys, caller = services().desk, services().idempotency_keys, _principal(request)
+    key = request.headers.get(HEADER)
+    if key is None:
+        return desk.accept(restore, requested_by=caller)
+    body = msgspec.to_builtins(restore)
+    chosen = keys.choose(key, caller, body, desk.new_id)
+    standing = desk.find(chosen.name) if chosen.is_repeated else None
+    if standing is not None and is_not_accepted(standing):
+        chosen = keys.choose_again(key, caller, body, chosen.name, desk.new_id)
+        standing = desk.find(chosen.name) if chosen.is_repeated else None
+    if standing is not None and standing.status is not Status.ACCEPTING:
+        return standing
+    return desk.accept(restore, requested_by=caller, restore_id=chosen.name)
 
 
 @endpoint("GET", "/restores", RestoreList, scope="backup:read", query=RestorePage)
@@ -201,8 +232,61 @@ def cancel_restore(restore_id: str) -> Response:
     return answer(_accepted(job.restore_id, job.status.value), 202)
 
 
+@endpoint(
+    "POST",
+    "/restores/{restore_id}/resume",
+    AcceptedRestore,
+    status=202,
+    scope="restore:write",
+    body=Nothing,
+    codes=(
+        "restore_not_found",
+        "restore_not_resumable",
+        "request_in_progress",
+        "target_locked",
+        "ledger_entry_corrupt",
+    ),
+)
+def resume_restore(restore_id: str) -> Response:
+    """Go on with a cancelled restore where it was cancelled. If it clears, the token needs `restore:clear` too."""
+    request = _request()
+    read_body(request, Nothing)
+    standing = services().desk.find(restore_id)
+    if standing is not None and standing.clear_existing_data:
+        require_scope(request, "restore:clear")
+    job = services().desk.resume(restore_id)
+    return answer(_accepted(job.restore_id, job.status.value), 202)
+
+
+@endpoint(
+    "POST",
+    "/restores/{restore_id}/retry-failed",
+    AcceptedRestore,
+    status=202,
+    scope="restore:write",
+    body=Nothing,
+    codes=(
+        "restore_not_found",
+        "restore_not_retryable",
+        "request_in_progress",
+        "target_locked",
+        "ledger_entry_corrupt",
+    ),
+)
+def retry_failed_restore(restore_id: str) -> Response:
+    """Try again what failed of a restore that has ended, from its last checkpoints."""
+    read_body(_request(), Nothing)
+    job = services().desk.retry_failed(restore_id)
+    return answer(_accepted(job.restore_id, job.status.value), 202)
+
+
 def _accepted(restore_id: str, status: str) -> AcceptedRestore:
-    links = RestoreLinks(self=f"/restores/{restore_id}", cancel=f"/restores/{restore_id}/cancel")
+    links = RestoreLinks(
+        self=f"/restores/{restore_id}",
+        cancel=f"/restores/{restore_id}/cancel",
+        resume=f"/restores/{restore_id}/resume",
+        retry_failed=f"/restores/{restore_id}/retry-failed",
+    )
     return AcceptedRestore(restore_id=restore_id, status=Status(status), links=links)
 
 

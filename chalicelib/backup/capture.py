@@ -1,10 +1,11 @@
 """A table as DynamoDB describes it now: its definition, and the times an export of it can show."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.aws import Client
+from chalicelib.backup.autoscaling import capture_autoscaling
 from chalicelib.backup.definition import TableDefinition, capture_definition
 from chalicelib.backup.timing import RecoveryWindow
 from chalicelib.clock import epoch_ms, iso
@@ -16,13 +17,19 @@ class CapturedTable:
     window: RecoveryWindow
 
 
-def capture_table(dynamodb: Client, table_name: str, now_ms: int) -> CapturedTable:
-    """Asks DynamoDB four things about a table. Raises botocore's ClientError for the first one refused."""
+def capture_table(
+    dynamodb: Client, table_name: str, now_ms: int, autoscaling: Callable[[], Client] | None = None
+) -> CapturedTable:
+    """Asks DynamoDB four things about a table. Raises botocore's ClientError for the first one refused.
+
+    `autoscaling` makes the client of application-autoscaling, asked only about tables with provisioned capacity.
+    """
     table = dynamodb.describe_table(TableName=table_name)["Table"]
     backups = dynamodb.describe_continuous_backups(TableName=table_name)["ContinuousBackupsDescription"]
     recovery = backups.get("PointInTimeRecoveryDescription", {})
     window = RecoveryWindow(_moment_ms(recovery, "EarliestRestorable"), _moment_ms(recovery, "LatestRestorable"))
-    return CapturedTable(capture_definition(dynamodb, table, backups, iso(now_ms)), window)
+    scaling = capture_autoscaling(autoscaling, table)
+    return CapturedTable(capture_definition(dynamodb, table, backups, iso(now_ms), scaling), window)
 
 
 def _moment_ms(recovery: Mapping[str, Any], name: str) -> int | None:

@@ -1,6 +1,6 @@
 """table.json: what is needed to make a table again, captured when its export starts.
 
-Not in it: autoscaling, which Application Auto Scaling holds, and resource policies.
+Not in it: resource policies, scheduled scaling, streaming to Kinesis, replicas.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,29 @@ class Attribute(msgspec.Struct, frozen=True):
     attribute_type: Annotated[str, msgspec.Meta(pattern=r"\A[SNB]\Z")]
 
 
+class ScalingPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """`target_tracking` is AWS' own structure, as PutScalingPolicy takes it."""
+
+    policy_name: str
+    target_tracking: dict[str, Any]
+
+
+class Autoscaling(msgspec.Struct, frozen=True, kw_only=True):
+    """How Application Auto Scaling moves one capacity: the table's, or that of the index `index_name`.
+    `dimension` is AWS' ScalableDimension, such as `dynamodb:table:WriteCapacityUnits`."""
+
+    dimension: str
+    index_name: str | None = None
+    min_capacity: int
+    max_capacity: int
+    policies: tuple[ScalingPolicy, ...] = ()
+
+
 class TableDefinition(msgspec.Struct, frozen=True, kw_only=True):
-    """`indexes`, `stream`, `encryption` and so on are AWS' own structures, as CreateTable takes them."""
+    """`indexes`, `stream`, `encryption` and so on are AWS' own structures, as CreateTable takes them.
+
+    `autoscaling`: None where it is not known, because it could not be seen or an older tablevault did not look.
+    """
 
     schema_version: Count = SCHEMA_VERSION
     table_name: str
@@ -52,6 +73,7 @@ class TableDefinition(msgspec.Struct, frozen=True, kw_only=True):
     point_in_time_recovery: bool = False
     recovery_period_days: int | None = None
     tags: dict[str, str] = {}
+    autoscaling: tuple[Autoscaling, ...] | None = None
 
 
 def encode_definition(definition: TableDefinition) -> bytes:
@@ -95,7 +117,11 @@ def _are_a_tables_keys(definition: TableDefinition) -> bool:
 
 
 def capture_definition(
-    dynamodb: Client, described: Mapping[str, Any], backups: Mapping[str, Any], captured_at: str
+    dynamodb: Client,
+    described: Mapping[str, Any],
+    backups: Mapping[str, Any],
+    captured_at: str,
+    autoscaling: tuple[Autoscaling, ...] | None = None,
 ) -> TableDefinition:
     """From DescribeTable's `Table` and DescribeContinuousBackups' description; asks for TTL and tags itself.
 
@@ -124,6 +150,7 @@ def capture_definition(
         point_in_time_recovery=recovery.get("PointInTimeRecoveryStatus") == "ENABLED",
         recovery_period_days=recovery.get("RecoveryPeriodInDays"),
         tags=_tags(dynamodb, described["TableArn"]),
+        autoscaling=autoscaling,
     )
 
 

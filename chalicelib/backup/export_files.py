@@ -37,6 +37,8 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     start_time: str
     end_time: str
     export_time: str | None = None
+    export_from_time: str | None = None
+    export_to_time: str | None = None
     export_type: str = "FULL_EXPORT"
     s3_prefix: str | None = msgspec.field(name="s3Prefix", default=None)
 
@@ -80,11 +82,14 @@ def parse_summary(content: bytes, *, key: str) -> Summary:
     return summary
 
 
-def read_file_list(chunks: Iterable[bytes], *, key: str, md5: str | None) -> Iterator[FileEntry]:
-    """The entries of the file list at `key`, in the order they stand, in bounded memory.
+def read_file_list(
+    chunks: Iterable[bytes], *, key: str, md5: str | None, is_incremental: bool = False
+) -> Iterator[FileEntry]:
+    """The entries of the file list at `key`, in the order they stand; kept of each is its name.
 
-    Every data file must be in the export's own folder: `.../AWSDynamoDB/{id}/data/`. The MD5, when known, is
-    compared at the end: act on the entries only when all have been read. Raises ExportInvalid.
+    Every data file must be where the export puts its data: `.../AWSDynamoDB/{id}/data/`, of an incremental one
+    `.../AWSDynamoDB/data/`. The MD5, when known, is compared at the end: act on the entries only when all have been
+    read. Raises ExportInvalid.
     """
     digest = hashlib.md5(usedforsecurity=False)
     seen: set[str] = set()
@@ -93,10 +98,11 @@ def read_file_list(chunks: Iterable[bytes], *, key: str, md5: str | None) -> Ite
             raise ExportInvalid(f"{key} has more than {MOST_DATA_FILES} lines, more than this version takes")
         if not line:
             continue
-        entry = _entry(line, f"{key} line {number}", key)
-        if entry.key in seen:
+        entry = _entry(line, f"{key} line {number}", key, is_incremental)
+        name = entry.key.rsplit("/", 1)[-1]
+        if name in seen:
             raise ExportInvalid(f"{key} line {number} names {entry.key!r} a second time")
-        seen.add(entry.key)
+        seen.add(name)
         yield entry
     if md5 is not None and base64.b64encode(digest.digest()).decode() != md5:
         raise ExportInvalid(f"{key} is not the file list the export was recorded with: it is damaged or was changed")
@@ -114,15 +120,18 @@ def _lines(chunks: Iterable[bytes], digest: Any, key: str) -> Iterator[bytes]:
         yield tail
 
 
-def _entry(line: bytes, where: str, files_key: str) -> FileEntry:
+def _entry(line: bytes, where: str, files_key: str, is_incremental: bool) -> FileEntry:
     if len(line) > _LONGEST_LINE_BYTES:
         raise ExportInvalid(f"{where} has more than {_LONGEST_LINE_BYTES} bytes: it is no data file's record")
     try:
         parsed = decode_document(line, _Line)
     except DocumentInvalid as error:
         raise ExportInvalid(f"{where} is no data file's record: {error}") from None
-    if not layout.is_data_file_key(files_key, parsed.dataFileS3Key):
-        said, folder = shown(parsed.dataFileS3Key), layout.data_folder(files_key)
+    if parsed.dataFileS3Key.endswith(".ion.gz"):
+        raise ExportInvalid(f"{where} names a data file in Amazon Ion; only DYNAMODB_JSON is read")
+    if not layout.is_data_file_key(files_key, parsed.dataFileS3Key, is_incremental=is_incremental):
+        said = shown(parsed.dataFileS3Key)
+        folder = layout.data_folder(files_key, is_incremental=is_incremental)
         raise ExportInvalid(f"{where} names '{said}', which is no data file's name, or outside of {folder}")
     if not is_md5(parsed.md5Checksum):
         raise ExportInvalid(f"{where} has no MD5 of its data file")

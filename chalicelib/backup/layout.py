@@ -2,7 +2,8 @@
 
 {prefix}/{backup_date}/manifest.json                 written last; its presence makes the set restorable
 {prefix}/{backup_date}/{table}/table.json            the table's definition when the export started
-{prefix}/{backup_date}/{table}/AWSDynamoDB/{id}/...  AWS' own
+{prefix}/{backup_date}/{table}/AWSDynamoDB/{id}/...  AWS' own; the data of an incremental export stands beside that
+                                                     folder, in AWSDynamoDB/data/
 restores/{restore_id}/receipt.json, rejected/...
 quarantine/...                                       messages that are not ours
 """
@@ -74,9 +75,14 @@ def export_id_of(export_prefix: str, key: str, object_name: str) -> str | None:
     return match[1] if match and match[2] == object_name else None
 
 
-def is_data_file_key(files_key: str, key: str) -> bool:
-    """Whether `key` is a data file in the folder of the export whose file list stands at `files_key`."""
-    folder = data_folder(files_key)
+def backup_date_of(export_key: str) -> str:
+    """The set in whose place a key of an export stands: `{prefix}/{backup_date}/{table}/AWSDynamoDB/...`."""
+    return export_key.rsplit("/AWSDynamoDB/", 1)[0].rsplit("/", 2)[-2]
+
+
+def is_data_file_key(files_key: str, key: str, *, is_incremental: bool = False) -> bool:
+    """Whether `key` is a data file of the export whose file list stands at `files_key`."""
+    folder = data_folder(files_key, is_incremental=is_incremental)
     return (
         key.startswith(folder)
         and len(key) <= _LONGEST_KEY_BYTES
@@ -84,12 +90,14 @@ def is_data_file_key(files_key: str, key: str) -> bool:
     )
 
 
-def data_folder(files_key: str) -> str:
-    return files_key.rsplit("/", 1)[0] + "/data/"
+def data_folder(files_key: str, *, is_incremental: bool = False) -> str:
+    """Where an export puts its data files: a full one below its own id, all incremental ones of a prefix together."""
+    return files_key.rsplit("/", 2 if is_incremental else 1)[0] + "/data/"
 
 
-def receipt_key(restore_id: str) -> str:
-    return f"restores/{restore_id}/receipt.json"
+def receipt_key(restore_id: str, resumes: int = 0) -> str:
+    """Each end of a restore that is carried on has its own."""
+    return f"restores/{restore_id}/receipt{f'-{resumes}' if resumes else ''}.json"
 
 
 def rejected_prefix(restore_id: str, table_name: str) -> str:
@@ -97,15 +105,31 @@ def rejected_prefix(restore_id: str, table_name: str) -> str:
     return f"restores/{restore_id}/rejected/{table_name}/"
 
 
-def rejected_key(restore_id: str, table_name: str, data_file_key: str, first_line: int) -> str:
+def rejected_key(
+    restore_id: str, table_name: str, data_file_key: str, first_line: int, *, link: int = 0, turn: int = 0
+) -> str:
     """One object per batch with rejected items. Batches have fixed boundaries in a file, so that a repeated batch
-    writes the same object again instead of another one. Names of data files end alike, so no two share a key."""
+    writes the same object again instead of another one. Names of data files end alike, so no two of an export share a
+    key; `link` tells the exports of a chain apart, `turn` the readings of one file."""
     name = data_file_key.rsplit("/", 1)[-1].removesuffix(".json.gz")
-    return f"{rejected_prefix(restore_id, table_name)}{name}-{first_line:012d}.jsonl"
+    where = (f"-{word}{number}" for word, number in (("link", link), ("turn", turn)) if number)
+    return f"{rejected_prefix(restore_id, table_name)}{name}{''.join(where)}-{first_line:012d}.jsonl"
 
 
 def data_file_results_key(restore_id: str, table_name: str) -> str:
     return f"restores/{restore_id}/data-files/{table_name}.jsonl"
+
+
+def differing_key(
+    restore_id: str, table_name: str, data_file_key: str, first_line: int, *, link: int, turn: int
+) -> str:
+    """One object per batch in which items that were read back differ; `link` and `turn` as with rejected ones."""
+    name = data_file_key.rsplit("/", 1)[-1].removesuffix(".json.gz")
+    return f"restores/{restore_id}/differing/{table_name}/{name}-{link}-{turn}-{first_line:012d}.jsonl"
+
+
+def asked_keys_key(restore_id: str) -> str:
+    return f"restores/{restore_id}/keys.json"
 
 
 def quarantine_key(arrived_at_iso: str, message_id: str) -> str:

@@ -14,28 +14,62 @@ from chalicelib.backup.export_files import Count
 from chalicelib.errors import ManifestInvalid
 from chalicelib.settings import TABLE_NAME
 
-SCHEMA_VERSION = 1
+# 2: incremental exports, with the links they build on.
+SCHEMA_VERSION = 2
 BACKUP_TYPE = "DYNAMODB_NATIVE_EXPORT"
 
 # Ten thousand tables, the most an account may have, take less.
 LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
 _MOST_TABLES = 10_000
+# A full export and three months of daily increments: restoring takes longer with each.
+MOST_LINKS = 100
 
 SetStatus = Literal["COMPLETE", "PARTIAL"]
 ExportStatus = Literal["COMPLETED", "FAILED"]
+ExportType = Literal["FULL_EXPORT", "INCREMENTAL_EXPORT"]
+_FORMATS = frozenset({"DYNAMODB_JSON", "ION"})
+_KEY_NAMES = {"manifest_summary_key": layout.SUMMARY_NAME, "manifest_files_key": layout.FILES_NAME}
+
+
+class BaseLink(msgspec.Struct, frozen=True, kw_only=True):
+    """An export that an incremental one builds on, as the set `backup_date` recorded it.
+
+    A full export is the table at `export_time`; an incremental one is what changed since `export_from`, inclusive,
+    and before `export_to`, written `from` and `to`. Times are ISO 8601 in UTC.
+    """
+
+    backup_date: str
+    export_type: ExportType
+    export_format: str
+    export_arn: str | None
+    item_count: Count
+    size_bytes: Count
+    data_files: Count
+    manifest_summary_key: str
+    manifest_files_key: str
+    manifest_files_md5: str
+    export_time: str | None = None
+    export_from: str | None = msgspec.field(name="from", default=None)
+    export_to: str | None = msgspec.field(name="to", default=None)
 
 
 class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
-    """One table of a set: an export that was verified, or a failure with its reason. Times are ISO 8601 in UTC."""
+    """One table of a set: an export that was verified, or a failure with its reason. Times are ISO 8601 in UTC.
+
+    `base`: all that an incremental export builds on, the full export first, then every earlier increment, so that
+    the set says alone what is needed to restore it.
+    """
 
     table_name: str
     status: ExportStatus
     table_arn: str | None = None
     export_arn: str | None = None
-    export_type: Literal["FULL_EXPORT", "INCREMENTAL_EXPORT"] = "FULL_EXPORT"
+    export_type: ExportType = "FULL_EXPORT"
     export_format: str = "DYNAMODB_JSON"
     requested_time: str | None = None
     export_time: str | None = None
+    export_from: str | None = msgspec.field(name="from", default=None)
+    export_to: str | None = msgspec.field(name="to", default=None)
     item_count: Count = 0
     billed_size_bytes: Count = 0
     size_bytes: Count = 0
@@ -44,6 +78,7 @@ class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
     manifest_files_key: str | None = None
     manifest_files_md5: str | None = None
     definition_key: str | None = None
+    base: Annotated[tuple[BaseLink, ...], msgspec.Meta(max_length=MOST_LINKS - 1)] = ()
     failure_code: str | None = None
     failure_message: str | None = None
 
@@ -87,7 +122,8 @@ def decode_manifest(content: bytes, *, key: str, exports_prefix: str, backup_dat
     """A manifest that may be acted on.
 
     Raises ManifestInvalid when it is not JSON of this schema, is of a newer one, names another set than the one
-    it was read for, contradicts itself, or names a key outside `{exports_prefix}/{backup_date}/{table}/`.
+    it was read for, contradicts itself, or names a key outside `{exports_prefix}/{backup_date}/{table}/`, of a base
+    link with that link's backup date. Whether the links of a chain follow each other is for `chain` to say.
     """
     try:
         _check_version(decode_document(content, _Version).schema_version, key)
@@ -144,32 +180,52 @@ def _wrong_total(manifest: Manifest, failed: int) -> str | None:
 def _table_contradiction(table: ManifestTable, exports_prefix: str, backup_date: str) -> str | None:
     if table.status == "FAILED":
         return None
-    if (table.export_type, table.export_format) != ("FULL_EXPORT", "DYNAMODB_JSON"):
-        kind = f"{table.export_type} in {shown(table.export_format)}"
-        return f"{table.table_name} is a {kind}; schema version {SCHEMA_VERSION} has FULL_EXPORT in DYNAMODB_JSON only"
+    what = table.table_name
+    if table.base and table.export_type == "FULL_EXPORT":
+        return f"{what} is a full export, which builds on no other one, and names a base"
     if table.manifest_files_md5 is None or not is_md5(table.manifest_files_md5):
-        return f"{table.table_name} has no MD5 of its file list in manifest_files_md5"
-    return _misplaced(table, exports_prefix, backup_date)
-
-
-def _misplaced(table: ManifestTable, exports_prefix: str, backup_date: str) -> str | None:
-    inside = layout.export_prefix(exports_prefix, backup_date, table.table_name)
-    for name in ("manifest_summary_key", "manifest_files_key", "definition_key"):
-        if getattr(table, name) is None:
-            return f"{table.table_name} has no {name}"
-    export_id = layout.export_id_of(inside, str(table.manifest_summary_key), layout.SUMMARY_NAME)
-    if export_id is None:
-        return _outside("manifest_summary_key", table, inside)
-    if layout.export_id_of(inside, str(table.manifest_files_key), layout.FILES_NAME) != export_id:
-        return _outside("manifest_files_key", table, f"{inside}/AWSDynamoDB/{export_id}")
+        return f"{what} has no MD5 of its file list in manifest_files_md5"
+    folder = layout.export_prefix(exports_prefix, backup_date, table.table_name)
+    if table.definition_key is None:
+        return f"{what} has no definition_key"
     if table.definition_key != layout.definition_key(exports_prefix, backup_date, table.table_name):
-        return _outside("definition_key", table, inside)
+        return _outside("definition_key", table.definition_key, what, folder)
+    return _export_contradiction(table, what, folder) or _base_contradiction(table, exports_prefix)
+
+
+def _base_contradiction(table: ManifestTable, exports_prefix: str) -> str | None:
+    for number, link in enumerate(table.base):
+        what = f"base link {number + 1} of {table.table_name}"
+        if not layout.BACKUP_DATE.match(link.backup_date):
+            return f"{what} is of the set '{shown(link.backup_date)}', which cannot be a set's name"
+        if not is_md5(link.manifest_files_md5):
+            return f"{what} has no MD5 of its file list in manifest_files_md5"
+        problem = _export_contradiction(
+            link, what, layout.export_prefix(exports_prefix, link.backup_date, table.table_name)
+        )
+        if problem:
+            return problem
+    keys = [*(link.manifest_files_key for link in table.base), table.manifest_files_key]
+    return f"{table.table_name} names an export twice in its base" if len(set(keys)) != len(keys) else None
+
+
+def _export_contradiction(export: ManifestTable | BaseLink, what: str, folder: str) -> str | None:
+    """Whether it is in an unknown format, or its manifests are not both in one export's folder below `folder`."""
+    if export.export_format not in _FORMATS:
+        return f"{what} is in {shown(export.export_format)}, which is no format of an export"
+    ids = set()
+    for name, object_name in _KEY_NAMES.items():
+        key: str | None = getattr(export, name)
+        if key is None:
+            return f"{what} has no {name}"
+        ids.add(export_id := layout.export_id_of(folder, key, object_name))
+        if export_id is None or len(ids) > 1:
+            return _outside(name, key, what, folder)
     return None
 
 
-def _outside(name: str, table: ManifestTable, folder: str) -> str:
-    key = shown(getattr(table, name))
-    return f"the {name} of {table.table_name} is '{key}', outside of where it stands: {folder}/"
+def _outside(name: str, key: str, what: str, folder: str) -> str:
+    return f"the {name} of {what} is '{shown(key)}', outside of where it stands: {folder}/"
 
 
 def to_json_object(manifest: Manifest) -> dict[str, Any]:

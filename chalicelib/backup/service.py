@@ -1,7 +1,7 @@
 """The backup side as the entry points call it. Every answer is plain JSON; everything may be called again."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chalicelib.aws import Client
@@ -27,29 +27,43 @@ _LOOK_AGAIN_S = 1.0
 
 class BackupService:
     def __init__(
-        self, settings: Settings, ledger: Ledger, dynamodb: Client, s3: Client, clock: Clock, sleep: Sleep
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        dynamodb: Client,
+        s3: Client,
+        clock: Clock,
+        sleep: Sleep,
+        autoscaling: Callable[[], Client] | None = None,
     ) -> None:
+        """`autoscaling` makes the client of application-autoscaling; without one, table definitions do not have it."""
         self._sleep = sleep
         self._settings = settings
         self._s3 = s3
         self._clock = clock
         self._catalog = Catalog(ledger)
-        self._starter = Starter(settings, self._catalog, dynamodb, s3, clock)
+        self._starter = Starter(settings, self._catalog, dynamodb, s3, clock, autoscaling)
         self._recorder = Recorder(self._catalog, dynamodb, s3, clock)
         self._closer = Closer(self._catalog, s3, clock, settings.backup_bucket_owner)
         self._sweep = BackupSweep(self._catalog, self._starter, self._recorder, self._closer, clock)
 
     def start_scheduled(self) -> dict[str, Any]:
         """The day's set of all configured tables. A second call on one day starts only what has not started."""
-        return self._start(self._settings.dynamodb_tables, by_hand=False)
+        name = backup_date_of(self._clock(), self._settings.as_of, by_hand=False)
+        return self._start(name, self._settings.dynamodb_tables, by_hand=False)
 
-    def start_by_hand(self, tables: Sequence[str] | None) -> dict[str, Any]:
-        """A set of its own, of `tables` (None: all that are configured). Raises InvalidRequest, Conflict."""
+    def new_name(self) -> str:
+        """A name for a set asked for now, by hand."""
+        return backup_date_of(self._clock(), self._settings.as_of, by_hand=True)
+
+    def start_by_hand(self, tables: Sequence[str] | None, name: str | None = None) -> dict[str, Any]:
+        """A set of its own, of `tables` (None: all that are configured). One that has been started under this `name`
+        goes on. Raises InvalidRequest, Conflict."""
         chosen = self._settings.dynamodb_tables if tables is None else tuple(tables)
         faults = _table_faults(chosen, self._settings.dynamodb_tables)
         if faults:
             raise InvalidRequest(faults)
-        return self._start(chosen, by_hand=True)
+        return self._start(name or self.new_name(), chosen, by_hand=True)
 
     def record_export(self, bucket: str, key: str) -> dict[str, Any]:
         """For an S3 event of a `manifest-summary.json`; `result` says what was made of it.
@@ -86,8 +100,7 @@ class BackupService:
             self._catalog, self._s3, settings.backup_bucket, settings.s3_exports_prefix, backup_date
         )
 
-    def _start(self, tables: Sequence[str], *, by_hand: bool) -> dict[str, Any]:
-        backup_date = backup_date_of(self._clock(), self._settings.as_of, by_hand=by_hand)
+    def _start(self, backup_date: str, tables: Sequence[str], *, by_hand: bool) -> dict[str, Any]:
         self._starter.start(backup_date, tables, by_hand=by_hand)
         record = self._catalog.record(backup_date)
         if record.is_decided and record.set.is_open:

@@ -52,7 +52,16 @@ def in_parallel(work: Callable[[T], None], things: Sequence[T]) -> None:
 
 
 class Starter:
-    def __init__(self, settings: Settings, catalog: Catalog, dynamodb: Client, s3: Client, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        dynamodb: Client,
+        s3: Client,
+        clock: Clock,
+        autoscaling: Callable[[], Client] | None = None,
+    ) -> None:
+        self._autoscaling = autoscaling
         self._settings = settings
         self._catalog = catalog
         self._dynamodb = dynamodb
@@ -91,12 +100,15 @@ class Starter:
 
         def describe(table_name: str) -> None:
             try:
-                found[table_name] = capture_table(self._dynamodb, table_name, self._clock())
+                found[table_name] = self._capture(table_name)
             except AwsError as error:
                 found[table_name] = _found_instead(table_name, error)
 
         in_parallel(describe, tables)
         return {table_name: found[table_name] for table_name in tables}
+
+    def _capture(self, table_name: str) -> CapturedTable:
+        return capture_table(self._dynamodb, table_name, self._clock(), self._autoscaling)
 
     def _start_one(self, set_row: SetRow, row: ExportRow, captured: CapturedTable | None) -> None:
         fields = {"backup_date": row.backup_date, "table": row.table_name}
@@ -112,7 +124,7 @@ class Starter:
 
     def _started(self, set_row: SetRow, row: ExportRow, captured: CapturedTable | None) -> str | Failure | None:
         """The export's ARN, or why there is none."""
-        captured = captured or capture_table(self._dynamodb, row.table_name, self._clock())
+        captured = captured or self._capture(row.table_name)
         parameters = row.parameters or self._plan_late(set_row, row, captured)
         if parameters is None or isinstance(parameters, Failure):
             return parameters

@@ -9,6 +9,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBu
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 Row = dict[str, Any]
+Addend = int | set[int]  # to a number, or members of a set
 _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
@@ -46,7 +47,7 @@ class Put:
 class Update:
     key: Key
     set: Mapping[str, Any] = field(default_factory=dict)
-    add: Mapping[str, int] = field(default_factory=dict)
+    add: Mapping[str, Addend] = field(default_factory=dict)
     remove: Sequence[str] = ()
     condition: ConditionBase | None = None
 
@@ -141,7 +142,7 @@ def _plain(value: Any) -> Any:
     """The ledger holds whole numbers only, so a Decimal is an int."""
     if isinstance(value, Decimal):
         return int(value)
-    if isinstance(value, list):
+    if isinstance(value, list | set):
         return [_plain(entry) for entry in value]
     if isinstance(value, dict):
         return {name: _plain(entry) for name, entry in value.items()}

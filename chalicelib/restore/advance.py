@@ -12,9 +12,21 @@ from typing import Any
 
 from chalicelib.backup import layout
 from chalicelib.errors import LedgerRowsLost
-from chalicelib.restore.decision import AwaitClaims, Close, Decision, Finish, Move, Rest, Work, decide, status_code
+from chalicelib.restore.decision import (
+    Abandon,
+    AwaitClaims,
+    Close,
+    Decision,
+    Finish,
+    Move,
+    Rest,
+    Work,
+    decide,
+    status_code,
+)
 from chalicelib.restore.model import PHASES, Job, Status, Table
 from chalicelib.restore.receipt import write_receipt
+from chalicelib.restore.records import lock_of
 from chalicelib.restore.slots import Slots
 from chalicelib.restore.work import Surroundings, logger
 
@@ -69,34 +81,45 @@ class Conductor:
                 self._finish(job, tables, status, reason)
                 return True
             case AwaitClaims():
-                if self._around.records.has_live_claim(job.restore_id, now_ms):
-                    return False
-                if not self._around.claims.settle_open_shards(job, now_ms):
-                    return False
-                tables = self._around.records.tables(job.restore_id)
-                why = job.reason or "cancelled by request"
-                self._finish(job, tables, Status.CANCELLED, f"{why}; what was written stays")
+                return self._end_cancelled(job, now_ms)
+            case Abandon(status):
+                if self._around.records.move(job, status, now_ms):
+                    logger.warning("request to go on was given up", extra={"restore_id": job.restore_id})
                 return True
             case Close():
-                for target in sorted(job.targets):
-                    self._around.records.release_lock(target, job.restore_id)
-                write_receipt(self._around, job, tables)
-                self._around.records.close(job, now_ms)
+                self._close(job, tables)
                 return False
             case Rest() | Work():
                 return False
 
+    def _end_cancelled(self, job: Job, now_ms: int) -> bool:
+        records = self._around.records
+        if records.has_live_claim(job.restore_id, now_ms) or not self._around.claims.settle_open_shards(job, now_ms):
+            return False
+        why = job.reason or "cancelled by request"
+        self._finish(job, records.tables(job.restore_id), Status.CANCELLED, f"{why}; what was written stays")
+        return True
+
+    def _close(self, job: Job, tables: list[Table]) -> None:
+        for target in sorted(job.targets):
+            self._around.records.release_lock(target, lock_of(job))
+        write_receipt(self._around, job, tables)
+        self._around.records.close(job, self._around.clock())
+
     def _wake_for(self, job: Job, tables: list[Table], phase: Status, hop: int) -> None:
         """One slot for each shard of the new phase, up to `max_workers`; the caller's own is awake already."""
-        shards = sum(table.phase(phase).remaining for table in tables)
+        self.wake(job, sum(table.phase(phase, job.resumes).remaining for table in tables), hop)
+
+    def wake(self, job: Job, shards: int, hop: int) -> None:
+        """One slot for each of so many shards, up to `max_workers`."""
         self._slots.wake_free(job.restore_id, min(shards, job.max_workers), hop=hop, now_ms=self._around.clock())
 
     def _finish(self, job: Job, tables: list[Table], status: Status, reason: str | None) -> None:
         finished_at_ms = self._around.clock()
-        restored_anything = any(table.accounted > table.rejected for table in tables)
+        restored_anything = any(table.restored for table in tables)
         code = status_code(status, restored_anything)
         changes: dict[str, Any] = {"finished_at_ms": finished_at_ms, "status_code": code}
-        changes["receipt_key"] = layout.receipt_key(job.restore_id)
+        changes["receipt_key"] = layout.receipt_key(job.restore_id, job.resumes)
         changes |= {"reason": reason} if reason else {}
         if self._around.records.move(job, status, finished_at_ms, **changes):
             logger.info("restore ended", extra={"restore_id": job.restore_id, "status": status, "reason": reason})

@@ -16,7 +16,7 @@ DynamoDB refuses all but one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +24,11 @@ from typing import Any
 import msgspec
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from chalicelib.ledger import Check, ConditionFailed, Key, Put, Update, Write, present
-from chalicelib.restore.model import PHASES, Job, Kind, Note, Shard, Stage, Status, Task, tasks_of
+from chalicelib.ledger import Check, ConditionFailed, Delete, Key, Put, Update, Write, present
+from chalicelib.restore.model import PHASES, Job, Kind, Shard, Stage, Status, Task, tasks_of
 from chalicelib.restore.records import RestoreRecords, expiry, job_key, table_key, table_number
 from chalicelib.restore.rejections import shard_reasons
+from chalicelib.restore.work import Ended, Yielded
 
 _CLEAR = PHASES[Status.CLEARING][0]
 _LOAD = PHASES[Status.LOADING][0]
@@ -74,6 +75,7 @@ class Claims:
         free = Attr("stage").eq(task.takes.value) & Attr("claimed_until_ms").lte(now_ms)
         number = int(slot.sk.split("#")[1])
         attempt = shard.attempt + 1
+        is_exact = shard.is_exact and shard.in_good_order
         writes: list[Write] = [
             Update(
                 slot,
@@ -82,7 +84,13 @@ class Claims:
             ),
             Update(
                 Key(slot.pk, shard.sk),
-                set={"claimed_until_ms": until_ms, "claimed_slot": number, "attempt": attempt},
+                set={
+                    "claimed_until_ms": until_ms,
+                    "claimed_slot": number,
+                    "attempt": attempt,
+                    "in_good_order": False,
+                    "is_exact": is_exact,
+                },
                 add={"fruitless": 1},
                 condition=free & Attr("attempt").eq(shard.attempt),
             ),
@@ -94,7 +102,12 @@ class Claims:
                 raise ClaimLost(f"slot {number} of {restore_id} was woken anew") from failed
             return None
         claimed = msgspec.structs.replace(
-            shard, attempt=attempt, fruitless=shard.fruitless + 1, claimed_until_ms=until_ms, claimed_slot=number
+            shard,
+            attempt=attempt,
+            fruitless=shard.fruitless + 1,
+            claimed_until_ms=until_ms,
+            claimed_slot=number,
+            is_exact=is_exact,
         )
         claim = Claim(claimed, attempt, phase, task, number, until_ms)
         self._check_phase(restore_id, claim)
@@ -106,30 +119,22 @@ class Claims:
         if job is not None and job.status is claim.phase:
             return
         with suppress(ClaimLost):
-            self.give_back(restore_id, claim, checkpoint=None, progressed=False, free_at_ms=0, reason=None)
+            self.give_back(restore_id, claim, Yielded(in_good_order=True), free_at_ms=0)
         raise PhaseOver(restore_id)
 
     def checkpoint(self, restore_id: str, claim: Claim, checkpoint: str) -> None:
-        self._update_claimed(restore_id, claim, {"checkpoint": checkpoint, "fruitless": 0})
+        self._update_claimed(restore_id, claim, {_checkpoint_of(claim.phase): checkpoint, "fruitless": 0})
 
-    def give_back(
-        self,
-        restore_id: str,
-        claim: Claim,
-        *,
-        checkpoint: str | None,
-        progressed: bool,
-        free_at_ms: int,
-        reason: str | None,
-    ) -> None:
+    def give_back(self, restore_id: str, claim: Claim, answer: Yielded, *, free_at_ms: int) -> None:
         """Ends the claim without ending the shard. `free_at_ms`: not to be claimed again before (0: at once)."""
         changes: dict[str, Any] = {"claimed_until_ms": 0, "paused_until_ms": free_at_ms}
-        if checkpoint is not None:
-            changes["checkpoint"] = checkpoint
-        if progressed:
+        changes["in_good_order"] = answer.in_good_order
+        if answer.checkpoint is not None:
+            changes[_checkpoint_of(claim.phase)] = answer.checkpoint
+        if answer.progressed:
             changes["fruitless"] = 0
-        if reason is not None:
-            changes["reason"] = reason
+        if answer.reason is not None:
+            changes["reason"] = answer.reason
         self._update_claimed(restore_id, claim, changes)
 
     def _update_claimed(self, restore_id: str, claim: Claim, changes: Mapping[str, Any]) -> None:
@@ -139,37 +144,32 @@ class Claims:
         except ConditionFailed as failed:
             raise ClaimLost(str(key)) from failed
 
-    def end_shard(
-        self,
-        restore_id: str,
-        claim: Claim,
-        *,
-        failure: str | None,
-        checkpoint: str | None,
-        table_set: Mapping[str, Any],
-        table_add: Mapping[str, int],
-        notes: Sequence[Note],
-    ) -> None:
-        """The only place where totals move: the shard's final state and the table's counters in one transaction.
+    def end_shard(self, restore_id: str, claim: Claim, answer: Ended) -> None:
+        """Where totals move: the shard's final state and the table's counters in one transaction.
 
-        A shard that fails in CHECKING has found a blocker, which the caller passes among `notes`.
+        A shard that fails in CHECKING has found a blocker, which stands among the answer's notes.
         """
+        failure, checkpoint, notes = answer.failure, answer.checkpoint, answer.notes
         number = table_number(claim.shard)
         pk = job_key(restore_id).pk
         phase = claim.phase.value.lower()
-        stage = Stage.FAILED if failure else claim.task.leaves
+        stage = claim.task.fails if failure else claim.task.leaves
         changes: dict[str, Any] = {"stage": stage.value, "claimed_until_ms": 0, "fruitless": 0}
         changes |= {"reason": failure} if failure else {}
+        if claim.phase is not Status.LOADING:
+            changes |= {"in_good_order": True, "is_exact": True}  # LOADING begins with nothing written
+        elif not failure:
+            changes["in_good_order"] = True
         if claim.shard.kind is Kind.CLEAR:
-            checkpoint = _without_position(table_add)
+            checkpoint = _without_position(answer.table_add)
         changes |= {"checkpoint": checkpoint} if checkpoint is not None else {}
-        added = {f"{phase}_ended": 1, **({f"{phase}_failed": 1} if failure else {}), **table_add}
+        added = {f"{phase}_ended": 1, **({f"{phase}_failed": 1} if failure else {}), **answer.table_add}
         for level in ("blocker", "warning"):
             count = sum(note.level == level for note in notes)
             added |= {f"{level}s": count} if count else {}
         writes: list[Write] = [
             Update(Key(pk, claim.shard.sk), set=changes, condition=_still_claimed(claim)),
-            Update(table_key(restore_id, number), set=table_set, add=added, condition=present()),
+            Update(table_key(restore_id, number), set=answer.table_set, add=added, condition=present()),
         ]
         note_sk = f"NOTE#{number:04d}#{claim.shard.sk}"
         writes += [
@@ -216,11 +216,30 @@ class Claims:
                     are_settled &= self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
         return are_settled
 
+    def reopen(self, job: Job, phase: Status, task: Task, shard: Shard) -> None:
+        """Takes a shard that ended in a phase back to the stage the phase takes it at, and what it counted out of its
+        table's counters. Its checkpoint stays: what was written is not written again. Repeating it changes nothing."""
+        name, number = phase.value.lower(), table_number(shard)
+        counts = shard_counts(shard) if phase is Status.LOADING else {}
+        taken_back = {f"{name}_ended": -1, **{counted: -count for counted, count in counts.items()}}
+        if shard.stage is task.fails:
+            taken_back[f"{name}_failed"] = -1
+        unchanged = Attr("stage").eq(shard.stage.value) & Attr("attempt").eq(shard.attempt)
+        changes: dict[str, Any] = {"stage": task.takes.value, "fruitless": 0, "paused_until_ms": 0}
+        writes: list[Write] = [
+            Update(Key(job.pk, shard.sk), set=changes, remove=("reason",), condition=unchanged),
+            Update(table_key(job.restore_id, number), add=taken_back, condition=present()),
+            Delete(_failure_key(job.pk, number, shard)),
+            Delete(_rejected_key(job.pk, number, shard)),
+        ]
+        with suppress(ConditionFailed):  # another worker did it
+            self._ledger.transact(writes)
+
     def _fail_unclaimed(self, job: Job, phase: Status, shard: Shard, reason: str, now_ms: int) -> bool:
         name = phase.value.lower()
         counts = shard_counts(shard) if phase in (Status.LOADING, Status.CLEARING) else {}
         blocks = {"blockers": 1} if phase is Status.CHECKING else {}
-        changes = {"stage": Stage.FAILED.value, "reason": reason, "claimed_until_ms": 0}
+        changes = {"stage": _fails_at(phase, shard).value, "reason": reason, "claimed_until_ms": 0}
         if shard.kind is Kind.CLEAR:
             changes["checkpoint"] = _without_position(counts)
         unclaimed = Attr("attempt").eq(shard.attempt) & Attr("claimed_until_ms").lte(now_ms)
@@ -251,6 +270,14 @@ class Claims:
         return True
 
 
+def _fails_at(phase: Status, shard: Shard) -> Stage:
+    return next((task.fails for task in tasks_of(phase) if task.kind is shard.kind), Stage.FAILED)
+
+
+def _checkpoint_of(phase: Status) -> str:
+    return "comparison" if phase is Status.COMPARING else "checkpoint"
+
+
 def shard_counts(shard: Shard) -> dict[str, int]:
     """What a shard's checkpoint adds to its table's counters, when it stands for CLEARING or LOADING."""
     if shard.checkpoint is None:
@@ -265,14 +292,22 @@ def shard_counts(shard: Shard) -> dict[str, int]:
     return {name: count for name, count in totals.items() if count}
 
 
-def _without_position(counts: Mapping[str, int]) -> str:
+def _without_position(counts: Mapping[str, int | set[int]]) -> str:
     """The checkpoint of a shard of CLEARING that ends. Its scan position is made of an item's key: the ledger keeps
     it only as long as somebody may go on from there."""
     return json.dumps([counts.get("cleared", 0), None])
 
 
+def _failure_key(pk: str, table_number: int, shard: Shard) -> Key:
+    return Key(pk, f"FAILURE#{table_number:04d}#{shard.sk}")
+
+
+def _rejected_key(pk: str, table_number: int, shard: Shard) -> Key:
+    return Key(pk, f"REJECTED#{table_number:04d}#{shard.sk}")
+
+
 def _failure_row(pk: str, table_number: int, shard: Shard, reason: str, now_ms: int) -> Put:
-    return Put(Key(pk, f"FAILURE#{table_number:04d}#{shard.sk}"), {"text": reason[:1000], **expiry(now_ms)})
+    return Put(_failure_key(pk, table_number, shard), {"text": reason[:1000], **expiry(now_ms)})
 
 
 def _rejected_rows(pk: str, table_number: int, shard: Shard, checkpoint: str | None, now_ms: int) -> list[Put]:
@@ -283,7 +318,7 @@ def _rejected_rows(pk: str, table_number: int, shard: Shard, checkpoint: str | N
     if not reasons:
         return []
     row = {"reasons": msgspec.json.encode(reasons).decode(), **expiry(now_ms)}
-    return [Put(Key(pk, f"REJECTED#{table_number:04d}#{shard.sk}"), row)]
+    return [Put(_rejected_key(pk, table_number, shard), row)]
 
 
 def _still_claimed(claim: Claim) -> ConditionBase:

@@ -7,12 +7,17 @@ that of two who decide the same only one moves the restore.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.restore.model import PHASES, TERMINAL, Job, Status, Table
+from chalicelib.restore.model import PHASES, TERMINAL, Comparison, Job, Status, Table
+from chalicelib.restore.plan_digest import plan_digest
 
 # An accepting request is an HTTP call of at most 30 s (the API's own limit is 29). One that has not been written
 # down completely after this long never will be.
 ACCEPTING_LIMIT_MS = 120_000
 BLOCKED = "blocked: nothing was cleared or written; see blockers"
+PLAN_CHANGED = (
+    "plan_changed: the backup or a target is no longer as in the dry run whose plan_digest was given; nothing was"
+    " touched: look at a new dry run"
+)
 NOT_ACCEPTED = "the request was not accepted completely; nothing was touched; ask again"
 
 
@@ -39,6 +44,13 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Abandon:
+    """The request to go on was never written down completely: the restore ends again as it had ended."""
+
+    status: Status
+
+
+@dataclass(frozen=True)
 class AwaitClaims:
     """End as CANCELLED once no claim is alive: a late worker may still be writing under one."""
 
@@ -53,7 +65,7 @@ class Rest:
     """Nothing to do now."""
 
 
-Decision = Work | Move | Finish | AwaitClaims | Close | Rest
+Decision = Work | Move | Finish | Abandon | AwaitClaims | Close | Rest
 
 
 def decide(job: Job, tables: Sequence[Table], now_ms: int) -> Decision:
@@ -64,17 +76,29 @@ def decide(job: Job, tables: Sequence[Table], now_ms: int) -> Decision:
         if now_ms - job.created_at_ms <= ACCEPTING_LIMIT_MS:
             return Rest()
         return Finish(Status.FAILED, NOT_ACCEPTED)
+    if job.status is Status.RESUMING:
+        is_abandoned = now_ms - job.moved_at_ms > ACCEPTING_LIMIT_MS
+        return Abandon(job.resumed_from) if is_abandoned and job.resumed_from else Rest()
     if job.status is Status.CANCELLING:
         return AwaitClaims()
-    remaining = sum(table.phase(job.status).remaining for table in tables)
+    remaining = remaining_shards(job, tables)
     if remaining > 0:
         return Work(remaining)
     return _after_phase(job, tables)
 
 
+def remaining_shards(job: Job, tables: Sequence[Table]) -> int:
+    """The shards of the restore's phase that have not ended."""
+    return sum(table.phase(job.status, job.resumes).remaining for table in tables)
+
+
 def _after_phase(job: Job, tables: Sequence[Table]) -> Decision:
     failed = sum(table.phase(job.status).failed for table in tables)
     match job.status:
+        case Status.REOPENING if failed > job.failed_reopenings and job.resumed_from:
+            return Finish(job.resumed_from, "what was to be done again could not be put back; see the worker's log")
+        case Status.REOPENING:
+            return Move(job.resume_to or Status.LOADING)
         case Status.PLANNING if failed:
             # A planner that was given up may have written a part of its shards, which no total counts: with them
             # there is no checking, and without them nothing to check.
@@ -85,16 +109,16 @@ def _after_phase(job: Job, tables: Sequence[Table]) -> Decision:
             return _after_checking(job, tables)
         case Status.SAFEGUARDING if failed:
             return Finish(Status.FAILED, "a safety backup could not be taken, so nothing was cleared or written")
-        case Status.SAFEGUARDING:
-            return Move(Status.CLEARING if job.clear_existing_data else Status.LOADING)
-        case Status.CLEARING:
-            # Also when a segment could not be cleared: the backup's items are worth having in any case, and the
-            # failed shard keeps the restore from being COMPLETED.
-            return Move(Status.LOADING)
-        case Status.LOADING:
-            return Move(Status.VERIFYING)
-        case _:
-            return _outcome(tables)
+        case Status.CREATING if failed:
+            made = ", ".join(table.target for table in tables if table.is_made)
+            left = f"; made, and left as they are: {made}" if made else ""
+            return Finish(Status.FAILED, f"a target could not be created, so nothing was cleared or written{left}")
+        case Status.VERIFYING:
+            return _outcome(job, tables)
+        case status:
+            # Also from CLEARING when a segment could not be cleared: the backup's items are worth having in any case,
+            # and the failed shard keeps the restore from being COMPLETED.
+            return Move(_next_phase(job, status))
 
 
 def _after_checking(job: Job, tables: Sequence[Table]) -> Decision:
@@ -104,31 +128,62 @@ def _after_checking(job: Job, tables: Sequence[Table]) -> Decision:
         return Finish(Status.FAILED, BLOCKED)
     if job.dry_run:
         return Finish(Status.COMPLETED, "dry run: everything was read and checked, nothing was written")
-    if job.safety_backup:
-        return Move(Status.SAFEGUARDING)
-    return Move(Status.CLEARING if job.clear_existing_data else Status.LOADING)
+    if job.plan_digest is not None and job.plan_digest != plan_digest(job, tables):
+        return Finish(Status.FAILED, PLAN_CHANGED)
+    return Move(_next_phase(job, Status.CHECKING))
 
 
-def _outcome(tables: Sequence[Table]) -> Finish:
-    if all(_is_whole(table) for table in tables):
+_ORDER = (
+    Status.CHECKING,
+    Status.SAFEGUARDING,
+    Status.CREATING,
+    Status.CLEARING,
+    Status.LOADING,
+    Status.COMPARING,
+    Status.FINISHING,
+    Status.VERIFYING,
+)
+
+
+def _next_phase(job: Job, status: Status) -> Status:
+    """The phase after `status`: the first of those that follow which this restore has."""
+    asked = {
+        Status.SAFEGUARDING: job.safety_backup,
+        Status.CREATING: job.create_missing_tables,
+        Status.CLEARING: job.clear_existing_data,
+        Status.FINISHING: job.create_missing_tables,
+        Status.COMPARING: job.comparison is not Comparison.NONE,
+    }
+    following = _ORDER[_ORDER.index(status) + 1 :]
+    return next(phase for phase in following if asked.get(phase, True))
+
+
+def _outcome(job: Job, tables: Sequence[Table]) -> Finish:
+    if all(_is_whole(job, table) for table in tables):
         return Finish(Status.COMPLETED)
-    restored = sum(table.accounted - table.rejected for table in tables)
-    whole = [table for table in tables if _is_whole(table) and table.item_count == 0]
+    restored = sum(table.restored for table in tables)
+    whole = [table for table in tables if _is_whole(job, table) and table.item_count == 0]
     if restored or whole:
         return Finish(Status.PARTIAL, "some items were not restored; see the tables' failures and rejected items")
     return Finish(Status.FAILED, "no item was restored; see the tables' failures and rejected items")
 
 
-def _is_whole(table: Table) -> bool:
-    """Nothing failed, nothing was rejected, and every data file's counts add up to what the export recorded."""
+def _is_whole(job: Job, table: Table) -> bool:
+    """Nothing failed, nothing was rejected, nothing read back differs, and every data file's counts add up to what
+    the export recorded."""
     return (
         table.failed_shards == 0
         and table.rejected == 0
+        and table.differing == 0
         and table.unbalanced == 0
         and table.balanced == table.data_files
         and table.accounted == table.item_count
-        and all(table.phase(status).remaining == 0 for status in PHASES)
+        and all(table.phase(status, job.resumes).remaining == 0 for status in _phases_of(job))
     )
+
+
+def _phases_of(job: Job) -> list[Status]:
+    return [status for status in PHASES if status is not Status.COMPARING or job.comparison is not Comparison.NONE]
 
 
 def status_code(status: Status, restored_anything: bool) -> int:

@@ -6,15 +6,16 @@ Rows of a restore, all under pk `RESTORE#{id}`: `JOB`, `TABLE#{number}`, `SHARD#
 """
 
 import logging
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from chalicelib.errors import LedgerEntryCorrupt
+from chalicelib.errors import LedgerEntryCorrupt, LedgerRowsLost
 from chalicelib.ledger import (
     ConditionFailed,
     Delete,
@@ -25,12 +26,13 @@ from chalicelib.ledger import (
     Update,
     absent,
     decode,
+    present,
 )
 from chalicelib.restore.model import (
     ALLOWED_MOVES,
-    TERMINAL,
     Job,
     Kind,
+    Link,
     Note,
     PlacedReason,
     Shard,
@@ -45,6 +47,15 @@ KIND = "RESTORE"
 _JOB_KEPT_S = 90 * 24 * 3600  # after its end
 _PARTS_KEPT_S = 180 * 24 * 3600  # after they were made: always beyond their job's own end
 _NOTES_SHOWN = 100
+_ONE_PER_TABLE = (Kind.PLAN, Kind.TARGET, Kind.SAFEGUARD, Kind.CREATE, Kind.FINISH, Kind.VERIFY)
+_BEFORE_LOADING = ("planning", "checking", "safeguarding", "creating", "clearing", "loading")
+_COUNTED_BEFORE_LOADING = tuple(
+    name
+    for name in Table.__struct_fields__
+    if name.startswith(("survey_", *(f"{phase}_" for phase in _BEFORE_LOADING)))
+    or name in ("data_files", "data_bytes", "uncompressed_bytes", "data_files_read", "is_new", "blockers", "warnings")
+)
+LAST_SHARD = 999_999  # the highest number a shard of a table can have
 
 
 def job_key(restore_id: str) -> Key:
@@ -65,6 +76,17 @@ def lock_key(target: str) -> Key:
 
 def table_number(shard: Shard) -> int:
     return int(shard.sk.split("#")[2])
+
+
+class Lock(NamedTuple):
+    """Who holds a lock: a restore, under the name it has for the time until it gives it back."""
+
+    restore_id: str
+    holder: str
+
+
+def lock_of(job: Job) -> Lock:
+    return Lock(job.restore_id, job.holder)
 
 
 class RestoreRecords:
@@ -88,6 +110,19 @@ class RestoreRecords:
     def shard(self, restore_id: str, sk: str) -> Shard | None:
         row = self.ledger.get(Key(job_key(restore_id).pk, sk))
         return decode(row, Shard) if row else None
+
+    def links(self, restore_id: str, table_number: int) -> list[Link]:
+        """The exports a table is restored from. Raises LedgerRowsLost."""
+        shard = self.shard(restore_id, shard_sk(Kind.PLAN, table_number, 0))
+        if shard is None:
+            raise LedgerRowsLost(f"the ledger lost the plan of the restore's table {table_number}: ask again")
+        return shard.links()
+
+    def increments(self, restore_id: str, table_number: int) -> Iterator[Shard]:
+        """The LOAD shards of a table's increments."""
+        prefix = f"SHARD#{Kind.LOAD.value}#{table_number:04d}#"
+        for row in self.ledger.query(job_key(restore_id).pk, prefix, where=Attr("link").gt(0)):
+            yield decode(row, Shard)
 
     def shards_by_key(self, restore_id: str, sks: Sequence[str]) -> list[Shard]:
         keys = [Key(job_key(restore_id).pk, sk) for sk in sks]
@@ -142,18 +177,23 @@ class RestoreRecords:
 
     # --- accepting -------------------------------------------------------------------------------------------
 
-    def create_job(self, job: Job) -> None:
-        """A row that is there already is this one: an answer was lost on its way, and the client sent the write again.
-        Nobody else can know the id."""
+    def create_job(self, job: Job) -> bool:
+        """False when another request with the same `Idempotency-Key` has made it. When an answer is lost on its way,
+        the client sends the write again, which then finds its own row."""
         row = _row(job) | {"kind": KIND, "sort_name": job.restore_id, "opened_at_ms": job.created_at_ms}
-        with suppress(ConditionFailed):
+        row["maker"] = secrets.token_hex(8)
+        try:
             self.ledger.write(Put(job_key(job.restore_id), row, absent()))
+        except ConditionFailed as failed:
+            return bool((failed.rows[0] or {}).get("maker") == row["maker"])
+        return True
 
-    def discard_job(self, restore_id: str) -> None:
+    def discard_job(self, job: Job) -> None:
         """Takes back a job nobody was told of. Only while ACCEPTING: nobody else can know it. One that is gone is taken
         back already; one that reconcile ended stays as it is."""
+        ours = Attr("status").eq(Status.ACCEPTING.value) & Attr("holder").eq(job.holder)
         with suppress(ConditionFailed):
-            self.ledger.write(Delete(job_key(restore_id), Attr("status").eq(Status.ACCEPTING.value)))
+            self.ledger.write(Delete(job_key(job.restore_id), ours))
 
     def create_parts(self, job: Job, tables: Sequence[Table], shards: Iterable[Shard]) -> None:
         lapse = expiry(job.created_at_ms)
@@ -165,6 +205,42 @@ class RestoreRecords:
         lapse = expiry(job.created_at_ms)
         self.ledger.put_all((Key(job.pk, shard.sk), _row(shard) | lapse) for shard in shards)
 
+    def add_shards(self, job: Job, shards: Sequence[Shard]) -> None:
+        """Writes shards that are not there yet; those that are stay as they are. At most 100 in one transaction
+        (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html)."""
+        lapse = expiry(job.moved_at_ms)
+        for start in range(0, len(shards), 100):
+            chunk = shards[start : start + 100]
+            with suppress(ConditionFailed):  # the same ones of another request: all of them are there
+                self.ledger.transact([Put(Key(job.pk, shard.sk), _row(shard) | lapse, absent()) for shard in chunk])
+
+    def plan_anew(self, job: Job, table: Table) -> None:
+        """Takes a table back to where PLANNING finds it; nobody works on it. What was cleared stays counted, and the
+        shards that were planned are written anew by planning. Repeating it changes nothing."""
+        first = [self.shard(job.restore_id, shard_sk(kind, table.number, 0)) for kind in _ONE_PER_TABLE]
+        again = [Shard(sk=s.sk, kind=s.kind, source=s.source, number=0, files=s.files) for s in first if s is not None]
+        self.put_shards(job, [shard for shard in again if shard.kind is not Kind.PLAN])
+        for row in (*self._rows_of(job, "NOTE", table), *self._rows_of(job, "FAILURE", table)):
+            self.ledger.write(Delete(Key(job.pk, str(row["sk"]))))
+        fresh = Table(
+            source=table.source,
+            target=table.target,
+            number=table.number,
+            item_count=table.item_count,
+            definition_key=table.definition_key,
+        )
+        kept = ("safeguarding_total", "creating_total", "finishing_total")
+        changes = {name: getattr(fresh, name) for name in _COUNTED_BEFORE_LOADING if name not in kept}
+        gone = ("plan_digest", "target_digest", "target_facts", "found_keys", "link_ends")
+        self.ledger.write(
+            Update(table_key(job.restore_id, table.number), set=changes, remove=gone, condition=present())
+        )
+        # Last: a table whose plan is to be made again counts nothing of the old one.
+        self.put_shards(job, [shard for shard in again if shard.kind is Kind.PLAN])
+
+    def _rows_of(self, job: Job, kind: str, table: Table) -> Iterator[Row]:
+        return self.ledger.query(job.pk, f"{kind}#{table.number:04d}#")
+
     def drop_shards_from(self, restore_id: str, kind: Kind, table_number: int, first_number: int) -> None:
         """Deletes a table's shards of a kind from a number on: what a planner that was cut off planned, and the one
         that repeats it does not. Left there, they would be worked on and counted among the planned ones."""
@@ -175,58 +251,65 @@ class RestoreRecords:
 
     # --- locks -----------------------------------------------------------------------------------------------
 
-    def take_lock(self, target: str, restore_id: str) -> str | None:
-        """None when the lock is ours (also when it already was), else the id of the restore that holds it.
+    def take_lock(self, target: str, lock: Lock) -> Lock | None:
+        """None when the lock is ours (also when it already was), else who holds it.
 
         A transaction for the sake of its token: a request that the client gave up and sent again may arrive when the
         lock has been given back, and would take it for a restore that has ended.
         """
         try:
-            self.ledger.transact([Put(lock_key(target), {"restore_id": restore_id}, absent())])
+            self.ledger.transact([Put(lock_key(target), lock._asdict(), absent())])
         except ConditionFailed as failed:
-            holder = str((failed.rows[0] or {}).get("restore_id", ""))
-            return None if holder == restore_id else holder
+            row = failed.rows[0] or {}
+            standing = Lock(str(row.get("restore_id", "")), str(row.get("holder", "")))
+            return None if standing == lock else standing
         return None
 
-    def release_lock(self, target: str, restore_id: str) -> None:
-        try:
-            self.ledger.write(Delete(lock_key(target), Attr("restore_id").eq(restore_id)))
-        except ConditionFailed:
-            return  # given back already, or another restore's by now
+    def release_lock(self, target: str, lock: Lock) -> None:
+        """By its holder too: one who is slow to give a restore's locks back must not give back those that it has taken
+        anew meanwhile, because it goes on."""
+        holder = Attr("holder").eq(lock.holder)
+        if not lock.holder:  # taken by a version that had none
+            holder |= Attr("holder").not_exists()
+        ours = Attr("restore_id").eq(lock.restore_id) & holder
+        with suppress(ConditionFailed):  # given back already, or another one's by now
+            self.ledger.write(Delete(lock_key(target), ours))
 
     # --- moving ----------------------------------------------------------------------------------------------
 
-    def move(self, job: Job, to: Status, now_ms: int, **changes: Any) -> bool:
+    def move(self, job: Job, to: Status, now_ms: int, *, remove: Sequence[str] = (), **changes: Any) -> bool:
         """From the status `job` was read with to another. False when somebody else moved it first.
 
         An answer lost on its way makes the client send the write again, which then fails although it took effect: a
-        row that stands exactly as this call writes it was moved by it.
+        row that stands exactly as this call writes it was moved by it. A restore that is carried on comes to the same
+        status again: what was decided the first time, and arrives late, must not move it then.
         """
         if to not in ALLOWED_MOVES[job.status]:
             raise ValueError(f"restore {job.restore_id} may not move from {job.status} to {to}")
         update = Update(
             job_key(job.restore_id),
             set={"status": to.value, "moved_at_ms": now_ms, **changes},
-            condition=Attr("status").eq(job.status.value),
+            remove=remove,
+            condition=Attr("status").eq(job.status.value) & Attr("moved_at_ms").eq(job.moved_at_ms),
         )
         try:
             self.ledger.write(update)
         except ConditionFailed as failed:
             stands = failed.rows[0] or {}
-            return stands.get("status") == to.value and stands.get("moved_at_ms") == now_ms
+            written = {"status": to.value, "moved_at_ms": now_ms, **changes}
+            return all(stands.get(name) == value for name, value in written.items())
         return True
 
     def close(self, job: Job, now_ms: int) -> None:
         """Takes an ended restore off the open work. The ledger forgets it later, the bucket keeps its receipt."""
-        ended = Attr("status").is_in(sorted(status.value for status in TERMINAL))
-        self.ledger.write(
-            Update(
-                job_key(job.restore_id),
-                set={"expires_at_s": now_ms // 1000 + _JOB_KEPT_S},
-                remove=["open_kind"],
-                condition=ended,
-            )
+        update = Update(
+            job_key(job.restore_id),
+            set={"expires_at_s": now_ms // 1000 + _JOB_KEPT_S},
+            remove=["open_kind"],
+            condition=Attr("status").eq(job.status.value) & Attr("moved_at_ms").eq(job.moved_at_ms),
         )
+        with suppress(ConditionFailed):  # closed by another one, and carried on since
+            self.ledger.write(update)
 
 
 def _row(record: msgspec.Struct) -> Row:

@@ -9,6 +9,7 @@ and says so.
 from chalicelib.errors import LedgerRowsLost, TablevaultError
 from chalicelib.ledger import OPEN_INDEX
 from chalicelib.restore.advance import Conductor
+from chalicelib.restore.decision import remaining_shards
 from chalicelib.restore.model import PHASES, Job, SlotState, Status, tasks_of
 from chalicelib.restore.records import KIND
 from chalicelib.restore.slots import Slots
@@ -52,8 +53,10 @@ class RestoreSweep:
             logger.error("restore has lost rows", extra={"restore_id": restore_id, "error": lost.message})
             job = self._around.records.job(restore_id)
             if job is not None and job.status in PHASES:
-                changes = {"cancelled_in": job.status.value, "reason": lost.message}
-                self._around.records.move(job, Status.CANCELLING, self._around.clock(), **changes)
+                phase = job.resume_to if job.status is Status.REOPENING else job.status
+                told = phase.value if phase else None
+                now_ms = self._around.clock()
+                self._around.records.move(job, Status.CANCELLING, now_ms, cancelled_in=told, reason=lost.message)
 
     def _carry_on(self, restore_id: str) -> None:
         advanced = self._conductor.advance(restore_id, hop=0)
@@ -83,7 +86,7 @@ class RestoreSweep:
         records = self._around.records
         is_open = sum(records.count_at_stage(job.restore_id, task) for task in tasks_of(job.status))
         tables = records.tables(job.restore_id)
-        remaining = sum(table.phase(job.status).remaining for table in tables)
+        remaining = remaining_shards(job, tables)
         current = records.job(job.restore_id)
         if current is not None and current.status is job.status and is_open < remaining:
             raise LedgerRowsLost(

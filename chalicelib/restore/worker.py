@@ -5,6 +5,7 @@ It may be killed anywhere. Its slot and its shard stay claimed until its invocat
 passed; then `reconcile` wakes the slot and another worker goes on from the shard's last checkpoint.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,15 +14,21 @@ from chalicelib.aws import error_text, is_transient
 from chalicelib.errors import TablevaultError
 from chalicelib.restore.advance import Conductor
 from chalicelib.restore.claims import Claim, ClaimLost, PhaseOver, shard_counts
-from chalicelib.restore.model import Job, Kind, Note, Status, Table, blocker, tasks_of
-from chalicelib.restore.phases.checking import check_files, check_target
+from chalicelib.restore.datapath.write_units import Allowance
+from chalicelib.restore.model import Job, Kind, Note, Shard, Status, Table, Task, blocker, tasks_of
+from chalicelib.restore.phases.checking import check_target
+from chalicelib.restore.phases.checking_files import check_files
 from chalicelib.restore.phases.clearing import clear_segment
+from chalicelib.restore.phases.comparing import compare_files
+from chalicelib.restore.phases.creating import create_target
+from chalicelib.restore.phases.finishing import finish_target
 from chalicelib.restore.phases.loading import load_files
 from chalicelib.restore.phases.planner import start_position
 from chalicelib.restore.phases.planning import plan_table
+from chalicelib.restore.phases.reopening import reopen_table
 from chalicelib.restore.phases.safeguarding import take_safety_backup
 from chalicelib.restore.phases.verifying import verify_table
-from chalicelib.restore.records import shard_sk, table_number
+from chalicelib.restore.records import LAST_SHARD, shard_sk, table_number
 from chalicelib.restore.slots import SlotMessage, Slots, slot_key
 from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger, outage_pause_ms
 
@@ -34,12 +41,16 @@ _LEAST_ROOM_MS = 2_000  # to write down how far the work is
 _SOFT_STOP_MOST_MS = 30_000
 
 WORK: dict[tuple[Status, Kind], Perform] = {
+    (Status.REOPENING, Kind.REOPEN): reopen_table,
     (Status.PLANNING, Kind.PLAN): plan_table,
     (Status.CHECKING, Kind.TARGET): check_target,
     (Status.CHECKING, Kind.LOAD): check_files,
     (Status.SAFEGUARDING, Kind.SAFEGUARD): take_safety_backup,
+    (Status.CREATING, Kind.CREATE): create_target,
     (Status.CLEARING, Kind.CLEAR): clear_segment,
     (Status.LOADING, Kind.LOAD): load_files,
+    (Status.FINISHING, Kind.FINISH): finish_target,
+    (Status.COMPARING, Kind.LOAD): compare_files,
     (Status.VERIFYING, Kind.VERIFY): verify_table,
 }
 
@@ -114,6 +125,7 @@ class _Run:
         self._deadline_ms = deadline_ms
         self._until_ms = until_ms
         self._cursor: _Cursor | None = None
+        self._claimable = 0
 
     def work_until_none_is_left(self) -> Status | None:
         """The phase in which no shard was left to claim, or in which time was up; None when the restore rests."""
@@ -124,6 +136,7 @@ class _Run:
                 return None
             if self._around.clock() >= self._soft_stop_ms:
                 return job.status
+            self._wake_for_next_link(job, advanced.tables)
             try:
                 claim = self._claim_next(job, advanced.tables)
             except PhaseOver:
@@ -134,28 +147,38 @@ class _Run:
                 return job.status
             self._work_on(job, advanced.tables, claim)
 
+    def _wake_for_next_link(self, job: Job, tables: list[Table]) -> None:
+        """The other workers went to rest when nothing was left of the link that has ended just now. Where this one
+        stops before, `reconcile` wakes them."""
+        if job.status is not Status.LOADING:
+            return
+        before, self._claimable = self._claimable, sum(table.claimable_shards for table in tables)
+        if before and self._claimable > before:
+            due = sum(table.claimable_shards - table.loading_ended for table in tables)
+            self._conductor.wake(job, due, self._message.hop + 1)
+
     # --- claiming --------------------------------------------------------------------------------------------
 
     def _claim_next(self, job: Job, tables: list[Table]) -> Claim | None:
         if self._cursor is None or self._cursor.phase is not job.status:
             self._cursor = _Cursor(job.status, self._first_position(job, tables))
-        claim = self._claim_from(job, self._cursor.start_after)
+        claim = self._claim_from(job, tables, self._cursor.start_after)
         if claim is None and self._cursor.start_after is not None:
             self._cursor.start_after = None
-            claim = self._claim_from(job, None)
+            claim = self._claim_from(job, tables, None)
         return claim
 
     def _first_position(self, job: Job, tables: list[Table]) -> str | None:
-        if job.status not in (Status.CHECKING, Status.LOADING) or self._message.slot == 0:
+        if job.status not in (Status.CHECKING, Status.LOADING, Status.COMPARING) or self._message.slot == 0:
             return None
-        totals = [table.loading_total for table in tables]
+        is_loading = job.status is Status.LOADING
+        totals = [table.claimable_shards if is_loading else table.loading_total for table in tables]
         return shard_sk(Kind.LOAD, *start_position(self._message.slot, job.max_workers, totals))
 
-    def _claim_from(self, job: Job, start_after: str | None) -> Claim | None:
-        now_ms = self._around.clock()
+    def _claim_from(self, job: Job, tables: list[Table], start_after: str | None) -> Claim | None:
         for task in tasks_of(job.status):
             begin = start_after if task.kind is Kind.LOAD else None
-            for shard in self._records.claimable(self._restore_id, task, begin, now_ms):
+            for shard in self._claimable_shards(job, tables, task, begin):
                 claim = self._claims.claim(
                     self._restore_id,
                     job.status,
@@ -171,6 +194,20 @@ class _Run:
                         self._cursor.start_after = shard.sk
                     return claim
         return None
+
+    def _claimable_shards(self, job: Job, tables: list[Table], task: Task, begin: str | None) -> Iterator[Shard]:
+        """Of a chain, those of the link that is loaded now: of later ones none, however many there are."""
+        is_loading = job.status is Status.LOADING
+        ends = {table.number: table.claimable_shards for table in tables} if is_loading else {}
+        position, is_over = begin, False
+        while not is_over:
+            is_over = True
+            for shard in self._records.claimable(self._restore_id, task, position, self._around.clock()):
+                number = table_number(shard)
+                if shard.number >= ends.get(number, shard.number + 1):
+                    position, is_over = shard_sk(Kind.LOAD, number, LAST_SHARD), False
+                    break
+                yield shard
 
     # --- working ---------------------------------------------------------------------------------------------
 
@@ -199,7 +236,11 @@ class _Run:
             if current is None or current.status is not claim.phase:
                 raise PhaseOver(self._restore_id)
 
-        run = Invocation(self._soft_stop_ms, self._deadline_ms, save)
+        share = self._share_of_write_units(job, table, claim)
+        allowance = None
+        if share is not None:
+            allowance = self._around.kept.get("allowance", (self._restore_id, table.number), Allowance)
+        run = Invocation(self._soft_stop_ms, self._deadline_ms, save, share, allowance)
         try:
             return WORK[(claim.phase, claim.shard.kind)](self._around, run, job, table, claim.shard)
         except ClientError as error:
@@ -213,31 +254,32 @@ class _Run:
                 return _failed(claim, f"{table.source}: {error.message}")
             return Yielded(reason=error.message, pause_ms=outage_pause_ms(claim.shard))
 
+    def _share_of_write_units(self, job: Job, table: Table, claim: Claim) -> float | None:
+        """What this worker may write a second, so that all workers together keep to `max_write_units` of the target.
+
+        `table` was read before the claim was granted. Every shard that is worked on now was open then, also those
+        claimed since; so if each worker takes the part that its own view of the open shards gives it, the parts of all
+        never add up to more than the whole. The slots bound their number too.
+        """
+        if job.max_write_units is None:
+            return None
+        phase = table.phase(claim.phase, job.resumes)
+        is_loading = claim.phase is Status.LOADING
+        open_shards = table.claimable_shards - table.loading_ended if is_loading else phase.remaining
+        slots = min(job.max_workers, self._around.settings.restore_max_concurrency)
+        return job.max_write_units / max(1, min(slots, open_shards))
+
     def _write_down(self, claim: Claim, answer: Answer) -> None:
         if isinstance(answer, Yielded):
-            self._claims.give_back(
-                self._restore_id,
-                claim,
-                checkpoint=answer.checkpoint,
-                progressed=answer.progressed,
-                free_at_ms=self._around.clock() + answer.pause_ms if answer.pause_ms else 0,
-                reason=answer.reason,
-            )
+            free_at_ms = self._around.clock() + answer.pause_ms if answer.pause_ms else 0
+            self._claims.give_back(self._restore_id, claim, answer, free_at_ms=free_at_ms)
             return
         if answer.failure:
             logger.warning(
                 "shard failed",
                 extra={"restore_id": self._restore_id, "shard": claim.shard.sk, "reason": answer.failure},
             )
-        self._claims.end_shard(
-            self._restore_id,
-            claim,
-            failure=answer.failure,
-            checkpoint=answer.checkpoint,
-            table_set=answer.table_set,
-            table_add=answer.table_add,
-            notes=answer.notes,
-        )
+        self._claims.end_shard(self._restore_id, claim, answer)
 
     def _all_is_answered(self) -> bool:
         """Waits until no write without an answer can take effect any more. False when the deadline comes before: the
@@ -255,9 +297,7 @@ class _Run:
         if not self._all_is_answered():
             return
         try:
-            self._claims.give_back(
-                self._restore_id, claim, checkpoint=None, progressed=False, free_at_ms=0, reason=None
-            )
+            self._claims.give_back(self._restore_id, claim, Yielded(), free_at_ms=0)
         except ClaimLost:
             return  # it is somebody else's already
 

@@ -11,7 +11,8 @@ from typing import Any
 from sandbox.emulator.asgi import Reply, json_reply
 
 DECISIONS_PATH = "/_sandbox/iam-decisions"
-_CONDITIONS_ON = "s3:"  # the only condition keys our policies use
+# The condition keys our policies use.
+_CONDITIONS_ON = ("s3:", "aws:resourcetag/tablevault:", "application-autoscaling:")
 
 _lock = threading.Lock()
 _decided: set[str] | None = None
@@ -59,6 +60,14 @@ def install() -> None:
     iam_evaluator.enforce, iam_evaluator.evaluate = enforce, evaluate
 
 
+def _context(ctx: Any) -> dict[str, Any]:
+    """ministack looks for tags only where a policy asks for them; they count also where a statement was taken away."""
+    from ministack.services.tagging import resource_tags
+
+    tags = {f"aws:resourcetag/{name}": value for name, value in (resource_tags(ctx.resource_arn) or {}).items()}
+    return {name: value for name, value in {**tags, **ctx.service_context}.items() if name.startswith(_CONDITIONS_ON)}
+
+
 def _record(ctx: Any, decision: str) -> None:
     if _decided is None or ":assumed-role/" not in ctx.principal_arn:
         return
@@ -66,7 +75,7 @@ def _record(ctx: Any, decision: str) -> None:
         "role": ctx.principal_arn.split("/")[1],
         "action": ctx.action,
         "resource": ctx.resource_arn,
-        "context": {name: value for name, value in ctx.service_context.items() if name.startswith(_CONDITIONS_ON)},
+        "context": _context(ctx),
         "decision": decision,
     }
     with _lock:

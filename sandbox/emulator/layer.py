@@ -2,7 +2,7 @@
 
 What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports (an overlay, see Overlay),
 the list of worker processes (`functions`) and of IAM's decisions (`decisions`). Every other request goes to ministack
-untouched.
+untouched, which has one service more of ours (`scaling`).
 """
 
 import importlib
@@ -44,9 +44,14 @@ def export_overlay(endpoint_url: str) -> Overlay | None:
 
 
 class Layer:
-    def __init__(self, app: App, overlay: Overlay | None = None) -> None:
+    """`on_reset` is called when the emulator is to forget everything."""
+
+    def __init__(
+        self, app: App, overlay: Overlay | None = None, *, on_reset: Callable[[], None] = lambda: None
+    ) -> None:
         self._app = app
         self._overlay = overlay
+        self._on_reset = on_reset
         self._rest_apis = RestApis(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,10 +75,10 @@ class Layer:
             return functions.list_workers()
         if scope["path"] == decisions.DECISIONS_PATH:
             return decisions.take()
-        if self._overlay is None:
-            return None
         if scope["path"] == _RESET_PATH:
-            self._overlay.reset()
+            self._reset()
+            return None
+        if self._overlay is None:
             return None
         operation = _dynamodb_operation(scope)
         if operation in self._overlay.OPERATIONS:
@@ -81,6 +86,11 @@ class Layer:
                 operation, scope, await read_body(receive), lambda body: self._forward(scope, body)
             )
         return None
+
+    def _reset(self) -> None:
+        self._on_reset()
+        if self._overlay is not None:
+            self._overlay.reset()
 
     async def _forward(self, scope: Scope, body: bytes) -> Reply:
         return await call(

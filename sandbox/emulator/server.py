@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.emulator import decisions, functions, iam
+from sandbox.emulator import decisions, functions, iam, scaling
 from sandbox.emulator.asgi import App, Message, Receive, Scope, Send
 from sandbox.emulator.layer import Layer, export_overlay
 
@@ -90,6 +90,7 @@ async def _serve(listener: socket.socket, endpoint_url: str, temporary: Path, *,
     iam.install()
     decisions.install()
     functions.shorten_state_changes()
+    forget_scaling = scaling.install()
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 75
@@ -101,7 +102,7 @@ async def _serve(listener: socket.socket, endpoint_url: str, temporary: Path, *,
         # First the functions: hypercorn would wait for the requests that wait for them.
         await asyncio.to_thread(functions.stop_workers)
 
-    layer = Layer(app, export_overlay(endpoint_url))
+    layer = Layer(app, export_overlay(endpoint_url), on_reset=forget_scaling)
     # hypercorn spells out the ASGI messages in its types; ours are the plain mappings the standard has.
     served: Any = _announcing(layer, endpoint_url)
     await serve(served, config, shutdown_trigger=stopped)

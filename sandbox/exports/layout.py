@@ -1,4 +1,4 @@
-"""The bytes of a full DYNAMODB_JSON export: object keys, lines, manifests and checksums. Pure.
+"""The bytes of a DYNAMODB_JSON export: object keys, lines, manifests and checksums. Pure.
 
 What stands here was taken from exports that AWS wrote, not from its documentation: the checksum objects are
 named `.md5` there and not `.checksum`, and the keys in the manifests include the prefix.
@@ -17,12 +17,24 @@ from chalicelib.clock import iso
 Item = Mapping[str, Mapping[str, Any]]
 
 _FULL_EXPORT_VERSION = "2020-06-30"  # exports made in 2026 still say so
+_INCREMENTAL_EXPORT_VERSION = "2023-08-01"
 _encode = msgspec.json.Encoder().encode  # compact, raw UTF-8, bytes as standard base64: what AWS writes
 
 
 @dataclass(frozen=True)
+class Window:
+    """What an incremental export is of: from a time, inclusive, to another one, both epoch milliseconds. `view`:
+    `NEW_AND_OLD_IMAGES` or `NEW_IMAGE`."""
+
+    from_ms: int
+    to_ms: int
+    view: str = "NEW_AND_OLD_IMAGES"
+
+
+@dataclass(frozen=True)
 class ExportFacts:
-    """What is known of an export when it starts. Times are epoch milliseconds."""
+    """What is known of an export when it starts. Times are epoch milliseconds. Only an incremental one has a
+    `window`; it has no export time."""
 
     export_id: str
     table_arn: str
@@ -33,6 +45,7 @@ class ExportFacts:
     export_time_ms: int
     sse_algorithm: str = "AES256"
     sse_kms_key_id: str | None = None
+    window: Window | None = None
 
     @property
     def export_arn(self) -> str:
@@ -56,12 +69,23 @@ class ExportKeys:
     prefix: str | None
     export_id: str
     checksum_suffix: str = ".md5"
+    is_incremental: bool = False
 
     @property
     def root(self) -> str:
-        """Ends in a slash. A prefix that ends in one too does not make `//`."""
+        """Ends in a slash."""
+        return f"{self._all_exports}{self.export_id}/"
+
+    @property
+    def data_folder(self) -> str:
+        """Ends in a slash. Shared by all incremental exports of a prefix."""
+        return f"{self._all_exports if self.is_incremental else self.root}data/"
+
+    @property
+    def _all_exports(self) -> str:
+        """A prefix that ends in a slash does not make `//`."""
         prefix = self.prefix.removesuffix("/") + "/" if self.prefix else ""
-        return f"{prefix}AWSDynamoDB/{self.export_id}/"
+        return f"{prefix}AWSDynamoDB/"
 
     @property
     def started(self) -> str:
@@ -80,7 +104,7 @@ class ExportKeys:
 
     def data_file(self, random_16_bytes: bytes) -> str:
         name = base64.b32encode(random_16_bytes).decode().rstrip("=").lower()
-        return f"{self.root}data/{name}.json.gz"
+        return f"{self.data_folder}{name}.json.gz"
 
 
 def new_export_id(start_ms: int, random_4_bytes: bytes) -> str:
@@ -102,6 +126,23 @@ def item_line(item: Item, key_names: Sequence[str]) -> bytes:
     as base64 once.
     """
     return _encode({"Item": {**{name: item[name] for name in key_names}, **item}}) + b"\n"
+
+
+def change_line(
+    *, old: Item | None, new: Item | None, key_names: Sequence[str], written_at_us: int, view: str
+) -> bytes:
+    """One line of an incremental export's data file: no `old` is an insert, no `new` a delete. The attributes of an
+    image are in the order of their names, and `WriteTimestampMicros` is an attribute value, as AWS writes them."""
+    image = new or old or {}
+    record: dict[str, Any] = {
+        "Metadata": {"WriteTimestampMicros": {"N": str(written_at_us)}},
+        "Keys": {name: image[name] for name in key_names},
+    }
+    if old is not None and view == "NEW_AND_OLD_IMAGES":
+        record["OldImage"] = dict(sorted(old.items()))
+    if new is not None:
+        record["NewImage"] = dict(sorted(new.items()))
+    return _encode(record) + b"\n"
 
 
 def partition_of(item: Item, partition_key_name: str, partitions: int) -> int:
@@ -130,15 +171,22 @@ def summary_manifest(
     facts: ExportFacts, *, manifest_files_key: str, end_ms: int, billed_size_bytes: int, item_count: int
 ) -> bytes:
     """`manifest-summary.json`: one line without a newline, keys in AWS' order. A full export says no exportType."""
+    window = facts.window
+    if window is None:
+        version, last = _FULL_EXPORT_VERSION, {}
+        times = {"exportTime": iso(facts.export_time_ms)}
+    else:
+        version, last = _INCREMENTAL_EXPORT_VERSION, {"outputView": window.view, "exportType": "INCREMENTAL_EXPORT"}
+        times = {"exportFromTime": iso(window.from_ms), "exportToTime": iso(window.to_ms)}
     return _encode(
         {
-            "version": _FULL_EXPORT_VERSION,
+            "version": version,
             "exportArn": facts.export_arn,
             "startTime": iso(facts.start_ms),
             "endTime": iso(end_ms),
             "tableArn": facts.table_arn,
             "tableId": facts.table_id,
-            "exportTime": iso(facts.export_time_ms),
+            **times,
             "s3Bucket": facts.bucket,
             "s3Prefix": facts.prefix,
             "s3SseAlgorithm": facts.sse_algorithm,
@@ -147,6 +195,7 @@ def summary_manifest(
             "billedSizeBytes": billed_size_bytes,
             "itemCount": item_count,
             "outputFormat": "DYNAMODB_JSON",
+            **last,
         }
     )
 

@@ -50,10 +50,15 @@ class Partitions:
 
     def fill(self, items: Iterable[Item], key_names: Sequence[str]) -> None:
         """Takes every item and seals the files. `key_names` is the partition key, then the sort key if any."""
-        partition_key_name, count = key_names[0], len(self._partitions)
         for item in items:
-            partition = self._partitions[partition_of(item, partition_key_name, count)]
-            partition.add(item_line(item, key_names))
+            self.add(item, key_names, item_line(item, key_names))
+        self.seal()
+
+    def add(self, item: Item, key_names: Sequence[str], line: bytes) -> None:
+        """A line to where the item with these keys belongs. To be sealed after the last one."""
+        self._partitions[partition_of(item, key_names[0], len(self._partitions))].add(line)
+
+    def seal(self) -> None:
         for partition in self._partitions:
             partition.seal()
 

@@ -1,4 +1,4 @@
-"""Writes one full export to S3 exactly as AWS does, to the sandbox's S3 or to moto's in a test.
+"""Writes one export to S3 exactly as AWS does, to the sandbox's S3 or to moto's in a test.
 
 Order, and what a stop leaves behind: `_started` proves that the bucket can be written; data objects without
 manifests mean "running or failed"; the files' manifest names complete objects only; the summary comes last, so
@@ -117,7 +117,7 @@ def write_partitions(
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> WrittenExport:
     """Writes an export whose items are spooled already. Raises ClientError as `write_export` does."""
-    keys = ExportKeys(facts.prefix, facts.export_id, checksum_suffix)
+    keys = ExportKeys(facts.prefix, facts.export_id, checksum_suffix, is_incremental=facts.window is not None)
     objects = _Objects(s3, facts)
     objects.put(keys.started, b"")
     files = tuple(objects.upload(keys.data_file(random_bytes(16)), each) for each in partitions)

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition
-from chalicelib.backup.manifest import BACKUP_TYPE, SCHEMA_VERSION, Manifest, ManifestTable
-from tests.hostile.properties import DATA_KEY, DATE, FILES_KEY, MANIFEST_KEY, ROOT
+from chalicelib.backup.manifest import BACKUP_TYPE, SCHEMA_VERSION, BaseLink, Manifest, ManifestTable
+from tests.hostile.properties import DATA_KEY, DATE, FILES_KEY, MANIFEST_KEY, PREFIX, ROOT
 
 MD5 = "FjvgqIxwymKf1RbbqtrZag=="
 ETAG = "7deb4078f238dd87d6af0538152c04e9-1"
@@ -23,13 +23,39 @@ BASE64 = st.binary(max_size=6).map(lambda data: base64.b64encode(data).decode())
 
 
 @st.composite
+def base_links(draw: st.DrawFn, name: str, day: int) -> BaseLink:
+    backup_date = f"2026-11-{day:02d}"
+    folder = f"{PREFIX}/{backup_date}/{name}/AWSDynamoDB/{draw(EXPORT_IDS)}"
+    return BaseLink(
+        backup_date=backup_date,
+        export_type=draw(st.sampled_from(["FULL_EXPORT", "INCREMENTAL_EXPORT"])),
+        export_format=draw(st.sampled_from(["DYNAMODB_JSON", "ION"])),
+        export_arn=draw(TEXTS),
+        item_count=draw(COUNTS),
+        size_bytes=draw(COUNTS),
+        data_files=draw(COUNTS),
+        manifest_summary_key=f"{folder}/manifest-summary.json",
+        manifest_files_key=f"{folder}/manifest-files.json",
+        manifest_files_md5=MD5,
+        export_time=draw(st.none() | TEXTS),
+        export_from=draw(st.none() | TEXTS),
+        export_to=draw(st.none() | TEXTS),
+    )
+
+
+@st.composite
 def manifest_tables(draw: st.DrawFn, name: str) -> ManifestTable:
     if draw(st.integers(0, 3)) == 0:
         return ManifestTable(table_name=name, status="FAILED", failure_code=draw(TEXTS), failure_message=draw(TEXTS))
     folder = f"{ROOT}/{name}/AWSDynamoDB/{draw(EXPORT_IDS)}"
+    days = draw(st.lists(st.integers(1, 20), max_size=3, unique=True))
     return ManifestTable(
         table_name=name,
         status="COMPLETED",
+        export_type="INCREMENTAL_EXPORT" if days else "FULL_EXPORT",
+        export_from=draw(st.none() | TEXTS),
+        export_to=draw(st.none() | TEXTS),
+        base=tuple(draw(base_links(name, day)) for day in days),
         table_arn=draw(TEXTS),
         export_arn=draw(TEXTS),
         requested_time=draw(st.none() | TEXTS),

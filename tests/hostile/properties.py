@@ -14,6 +14,7 @@ import msgspec
 from botocore.response import StreamingBody
 
 from chalicelib.backup import layout
+from chalicelib.backup.chain import links_of, missing_links
 from chalicelib.backup.definition import TableDefinition, decode_definition, encode_definition
 from chalicelib.backup.export_files import FileEntry, Summary, parse_summary, read_file_list
 from chalicelib.backup.manifest import Manifest, decode_manifest, encode_manifest, to_json_object
@@ -55,6 +56,12 @@ def manifest(content: bytes) -> Manifest | None:
             for key in (table.manifest_summary_key, table.manifest_files_key, table.definition_key):
                 assert key is not None
                 assert_inside(key, f"{ROOT}/{table.table_name}/")
+            for link in table.base:
+                for key in (link.manifest_summary_key, link.manifest_files_key):
+                    assert_inside(key, f"{PREFIX}/{link.backup_date}/{table.table_name}/")
+            assert all(links_of(table))
+            for text in missing_links(table):
+                assert_showable(text)
     assert decode_manifest(encode_manifest(found), key="k", exports_prefix=PREFIX, backup_date=DATE) == found
     msgspec.json.encode(to_json_object(found))
     return found

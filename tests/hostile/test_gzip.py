@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import DataFileDamaged
-from chalicelib.restore.datapath import reader
+from chalicelib.restore.datapath import inflate
 from tests.hostile import properties
 from tests.unit.test_reader import OneObject, damage, file_of, reader_of, verified
 
@@ -93,7 +93,7 @@ def test_a_decompressor_that_does_not_move_on_is_not_asked_for_ever(monkeypatch)
             self.unconsumed_tail = data
             return b""
 
-    monkeypatch.setattr(reader, "isal_zlib", SimpleNamespace(decompressobj=Stuck))
+    monkeypatch.setattr(inflate, "isal_zlib", SimpleNamespace(decompressobj=Stuck))
     assert "does not move on" in damage(member(TEXT), 3)
 
 

@@ -10,9 +10,10 @@ from botocore.config import Config
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.restore.datapath.item_line import is_item_line
+from chalicelib.restore.datapath.item_line import are_item_lines, is_item_line
+from chalicelib.restore.datapath.lines import RecordLines
 from chalicelib.restore.datapath.progress import Counts
-from chalicelib.restore.datapath.raw_batch import put_request
+from chalicelib.restore.datapath.raw_batch import batch_body, put_request
 from chalicelib.restore.datapath.reader import Batch
 from chalicelib.restore.datapath.writer import BatchWriter
 from tests.faults import FakeTime, ScriptedDynamoDB, lines
@@ -112,6 +113,69 @@ def test_no_composition_of_a_requests_parts_reaches_beyond_its_place(content):
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_are_no_item_or_one(content):
     properties.data_lines(content)
+
+
+@fixed
+@given(st.lists(st.lists(st.sampled_from(FRAGMENTS), max_size=8).map(b"".join) | item_lines(), min_size=1, max_size=6))
+def test_many_lines_in_one_look_are_what_they_are_one_by_one(content):
+    data = b"\n".join(content).split(b"\n")
+    assert are_item_lines(data, b",".join(data)) is all(map(is_item_line, data))
+
+
+@pytest.mark.parametrize("line", SMUGGLING, ids=range(len(SMUGGLING)))
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_line_that_is_none_keeps_the_whole_batch_from_going_as_it_stands(line, place):
+    data = [GOOD, GOOD]
+    data.insert(place, line)
+    assert not are_item_lines(data, b",".join(data))
+
+
+@pytest.mark.parametrize("one", SMUGGLING[:-4], ids=range(len(SMUGGLING[:-4])))
+def test_no_two_lines_that_are_none_make_up_for_each_other(one):
+    for other in SMUGGLING:
+        assert not are_item_lines((one, other), one + b"," + other)
+
+
+# --- records of incremental exports -----------------------------------------------------------------------------------
+
+RECORD_FRAGMENTS = [
+    b'{"Metadata":{"WriteTimestampMicros":{"N":"1"}}', b',"Keys":', b',"OldImage":', b',"NewImage":', b'{"pk":{"S":"',
+    b'a"}}', b"}", b"{", b'"', b",", b"\\", b"null", b'}},{"DeleteRequest":{"Key":', b'{"PutRequest":{"Item":', b"]}}",
+    b'}]},"RequestItems":{"other":[', b" ", b"\xff", b"\xc3\xbc", b'"\\u004eewImage":', b"[", b"]",
+]  # fmt: skip
+
+
+@fixed
+@given(
+    st.lists(
+        st.lists(st.sampled_from(RECORD_FRAGMENTS), max_size=14).map(b"".join)
+        | st.sampled_from(
+            [
+                b'{"Metadata":{},"Keys":{"pk":{"S":"a"}}}',
+                b'{"Metadata":{},"Keys":{"pk":{"S":"a"}},"NewImage":{"pk":{"S":"a"}}}',
+            ]
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([b'{"Metadata":{},"Keys":{"pk":{"S":"a"}},"NewImage":{"pk":{"S":"}},{\\"DeleteRequest\\":{"}}}'])
+def test_a_request_holds_one_write_for_each_record_and_only_what_stands_there(content):
+    form = RecordLines()
+    kept = [line for line in content if form.entries((line,)) is not None]
+    assert (form.entries(content) is not None) is (len(kept) == len(content))
+    entries = form.entries(kept)
+    assert entries is not None
+    if not kept:
+        return
+    ((top, tables),) = properties._pairs(batch_body("orders", entries, form.head, form.separator))
+    ((table, requests),) = tables
+    assert (top, table, len(requests)) == ("RequestItems", "orders", len(kept))
+    for request, line in zip(requests, kept, strict=True):
+        parts = dict(properties._pairs(line))
+        expected = ("PutRequest", "Item", "NewImage") if "NewImage" in parts else ("DeleteRequest", "Key", "Keys")
+        ((verb, ((name, value),)),) = request
+        assert (verb, name, value) == (expected[0], expected[1], parts[expected[2]])
 
 
 # --- through the writer -----------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from chalicelib.api.problems import problem
 from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.errors import ManifestInvalid, NotFound
-from chalicelib.restore.phases import planning
+from chalicelib.restore.phases import pinning
 from tests.functional.restore.world import BUCKET, DATE, PREFIX, numbered
 from tests.hostile.properties import assert_showable
 
@@ -141,8 +141,8 @@ LIES: list[tuple[str, Any, str]] = [
     ("item_count", 41, "total_items_exported is 40, its tables make 41"),
     ("manifest_files_md5", None, "has no MD5"),
     ("manifest_files_md5", "x" * 24, "has no MD5"),
-    ("export_type", "INCREMENTAL_EXPORT", "INCREMENTAL_EXPORT"),
-    ("export_format", "ION", "in ION"),
+    ("export_type", "INCREMENTAL", "Invalid enum value"),
+    ("export_format", "CSV", "in CSV"),
     ("status", "\x1b[2J" * 1_000, "Invalid enum value"),
 ]
 
@@ -270,7 +270,7 @@ def test_a_hostile_file_list_is_a_blocker_and_followed_nowhere(prepared, caplog,
 
 
 def test_a_folder_full_of_strangers_is_a_blocker(prepared, caplog, monkeypatch):
-    monkeypatch.setattr(planning, "_MOST_STRANGERS", 2)
+    monkeypatch.setattr(pinning, "_MOST_STRANGERS", 2)
     folder = prepared.export.files_key.rsplit("/", 1)[0]
     for number in range(3):
         prepared.s3.put_object(Bucket=BUCKET, Key=f"{folder}/data/stranger-{number}", Body=b"")

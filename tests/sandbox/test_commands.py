@@ -97,7 +97,7 @@ def test_local_says_that_the_sandbox_was_killed(tmp_path: Path, taken_port: int)
 
 
 def test_local_refuses_a_taken_port_before_chalice_starts(tmp_path: Path, taken_port: int, monkeypatch) -> None:
-    monkeypatch.setattr(local, "_check_sandbox", lambda aws_config: None)
+    monkeypatch.setattr(local, "running_endpoint", lambda aws_config: "http://127.0.0.1:1")
     monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("chalice was started"))
     with pytest.raises(SandboxError, match=f"port {taken_port}"):
         local.serve_local(tmp_path, taken_port)
@@ -105,7 +105,7 @@ def test_local_refuses_a_taken_port_before_chalice_starts(tmp_path: Path, taken_
 
 def test_local_becomes_a_chalice_that_can_start_itself_again_to_reload(tmp_path: Path, monkeypatch) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(local, "_check_sandbox", lambda aws_config: None)
+    monkeypatch.setattr(local, "running_endpoint", lambda aws_config: "http://127.0.0.1:1")
     monkeypatch.setattr(local, "check_free", lambda port, variable: None)
     monkeypatch.setattr(os, "execv", lambda path, command: started.append(command))
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from sandbox.emulator.asgi import App, Message, Receive, Reply, Scope, Send
-from sandbox.emulator.iam import authorized_action, authorized_arn
+from sandbox.emulator.iam import (
+    authorized_action,
+    authorized_arn,
+    scaling_context,
+    scaling_resource,
+    tagging_checks,
+)
 from sandbox.emulator.layer import Forward, Layer
 
 _TABLE_ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/orders"
@@ -102,6 +108,13 @@ def test_a_reset_of_the_emulator_resets_the_overlay_too() -> None:
     assert inner.bodies == [b"a"]
 
 
+def test_what_else_has_to_forget_is_told_of_a_reset_too() -> None:
+    inner, told = EchoApp(), list[str]()
+    _request(Layer(inner, on_reset=lambda: told.append("reset")), "/_ministack/reset")
+    assert told == ["reset"]
+    assert inner.bodies == [b"a"]
+
+
 def test_a_client_that_hangs_up_before_its_request_is_complete_gets_no_answer() -> None:
     inner = EchoApp()
 
@@ -153,3 +166,20 @@ def test_a_call_that_names_its_resource_by_arn_is_authorized_on_it(
 
 def test_a_body_that_is_no_json_names_no_resource() -> None:
     assert authorized_arn("DynamoDB_20120810.DescribeExport", b"{") is None
+
+
+def test_a_table_that_is_made_with_tags_needs_the_right_to_tag_it() -> None:
+    create, tagged = "dynamodb:CreateTable", json.dumps({"TableName": "orders", "Tags": [{"Key": "a"}]}).encode()
+    assert tagging_checks(create, tagged, _TABLE_ARN) == [(create, _TABLE_ARN), ("dynamodb:TagResource", _TABLE_ARN)]
+    assert tagging_checks(create, b'{"TableName": "orders", "Tags": []}', _TABLE_ARN) == []
+    assert tagging_checks("dynamodb:PutItem", tagged, _TABLE_ARN) == []
+    assert tagging_checks(create, b"{", _TABLE_ARN) == []
+
+
+def test_scaling_is_authorized_on_all_targets_and_tells_what_is_scaled() -> None:
+    every = "arn:aws:application-autoscaling:us-east-1:000000000000:scalable-target/*"
+    for operation, resource in (("PutScalingPolicy", every), ("DescribeScalingPolicies", "*")):
+        assert scaling_resource(f"AnyScaleFrontendService.{operation}", "us-east-1", "000000000000") == resource
+    told = {"application-autoscaling:service-namespace": "dynamodb"}
+    assert scaling_context(b'{"ServiceNamespace": "dynamodb"}') == told
+    assert scaling_context(b"[]") == {}

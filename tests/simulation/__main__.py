@@ -2,7 +2,7 @@
 
 python -m tests.simulation 1-2000              many seeds, on all cores
 python -m tests.simulation 17                  one seed again, with everything that happened in it
-python -m tests.simulation crash-points        every crash point
+python -m tests.simulation crash-points        every crash point; with --scenario NAME those of one
 python -m tests.simulation crash-points clear-and-restore/restore_shards/41/KILLED_AFTER
 """
 
@@ -17,6 +17,7 @@ from tests.simulation.load import report
 from tests.simulation.record import Record
 from tests.simulation.runner import Result, simulate
 from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.seeds import FIXED_SEEDS
 
 _FAILURES_SHOWN = 10
 _CHUNK = 8
@@ -24,12 +25,14 @@ _CHUNK = 8
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="?", default="1-460", help="a seed, a range of seeds, load, or crash-points")
+    parser.add_argument(
+        "what", nargs="?", default=f"1-{FIXED_SEEDS[-1]}", help="a seed, a range of seeds, load, or crash-points"
+    )
     parser.add_argument("point", nargs="?", help="one crash point, as a failure names it")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one, whatever the seed chooses")
     chosen = parser.parse_args(arguments)
     if chosen.what == "crash-points":
-        return _crash(chosen.point)
+        return _crash(chosen.point, [chosen.scenario] if chosen.scenario else sorted(SCENARIOS))
     if chosen.what == "load":
         return _load()
     first, _, last = chosen.what.partition("-")
@@ -42,10 +45,10 @@ def main(arguments: list[str]) -> int:
     return _run_all(((seed, chosen.scenario) for seed in seeds), len(seeds))
 
 
-def _crash(point: str | None) -> int:
+def _crash(point: str | None, scenarios: list[str]) -> int:
     if point is not None:
         return _tell(crash(CrashPoint.parse(point), with_trace=True))
-    points = list(crash_points())
+    points = list(crash_points(scenarios))
     return _run_all(points, len(points))
 
 

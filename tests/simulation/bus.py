@@ -121,6 +121,7 @@ class Bus:
     def __init__(self, world: Any, concurrency: int) -> None:
         self._world = world
         self.reconciles_from_us = 0  # nothing reconciles before
+        self.copies = 1  # of each event, all at the same time
         self.dead_letters = Queue(
             world,
             "record_dead_letter",
@@ -144,8 +145,11 @@ class Bus:
     # --- S3 --------------------------------------------------------------------------------------------------
 
     def object_created(self, key: str) -> None:
-        if not key.endswith(SUMMARY_NAME):
-            return
+        if key.endswith(SUMMARY_NAME):
+            for _ in range(self.copies):
+                self._announce(key)
+
+    def _announce(self, key: str) -> None:
         faults, random = self._world.faults, self._world.random
         if faults.hits(Fault.EVENT_DROPPED):
             self._world.trace.say("s3", f"loses the event of {key}")

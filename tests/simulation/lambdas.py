@@ -4,6 +4,7 @@ that are tried three times, and chains of invocations that are stopped after 16.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Lambdas:
 
         def ended(ok: bool, result: Any) -> None:
             if not ok and attempt < len(_RETRY_AFTER_US):
-                again = lambda: self.invoke_later(function, handler, attempt + 1)  # noqa: E731
+                again = partial(self.invoke_later, function, handler, attempt + 1)
                 self._scheduler.after(_RETRY_AFTER_US[attempt], again)
 
         self.invoke(function, handler, ended=ended)

@@ -10,10 +10,11 @@ from random import Random
 from typing import Any
 
 from tests.simulation.aws.exports import ExportPlan
+from tests.simulation.chains import Backed, chain_of, standing_items
 from tests.simulation.faults import NoFaults
 from tests.simulation.runner import Result, finish
 from tests.simulation.scenarios import Scenario
-from tests.simulation.sets import Backed, backed_items, create_table, put_set, standing_items
+from tests.simulation.sets import create_table, put_set
 from tests.simulation.verdict import Expected
 from tests.simulation.world import World
 
@@ -31,24 +32,26 @@ class Size:
     restores: int = 1_000
 
 
-class ManyWorkers(Scenario):
+class Load(Scenario):
+    size = Size()
+
+
+class ManyWorkers(Load):
     """One table of many data files, each a shard, on many workers that are all awake."""
 
     concurrency = 64
-    size = Size()
 
     def begin(self) -> None:
         backed = Backed("orders", items=self.size.shards * 5, files=self.size.shards)
         put_set(self.world, (backed,))
         self.target("orders")
-        self.verdict.backed["orders"] = backed_items(backed)
+        self.verdict.backed["orders"] = chain_of(backed)
         self.operate(lambda: self.restore("load", Expected(), max_workers=self.size.workers))
 
 
-class ManyEvents(Scenario):
+class ManyEvents(Load):
     """Every table's export ends at the same moment, and each event comes several times."""
 
-    size = Size()
     configured = tuple(f"table-{number:03d}" for number in range(Size.tables))
     schedules = True
 
@@ -57,21 +60,12 @@ class ManyEvents(Scenario):
             create_table(self.world, name, standing_items(name, 2))
             self.world.export_plans[name] = ExportPlan(files_after_us=60_000_000)
         self.verdict.sets["2026-11-21"] = dict.fromkeys(self.configured, "COMPLETED")
-        deliver = self.world.bus.object_created
-        copies = self.size.copies
-
-        def deliver_often(key: str) -> None:
-            for _ in range(copies):
-                deliver(key)
-
-        self.world.bus.object_created = deliver_often  # type: ignore[method-assign]
+        self.world.bus.copies = self.size.copies
         self.world.bus.schedule_exports(0)
 
 
-class ManyRestores(Scenario):
+class ManyRestores(Load):
     """A long list, read page by page while it grows: every restore once, newest first."""
-
-    size = Size()
 
     def begin(self) -> None:
         put_set(self.world, (Backed("orders", items=5, files=1),))
@@ -104,15 +98,15 @@ class ManyRestores(Scenario):
         return self.restore(f"list-{number}", Expected(dry_run=True), dry_run=True, max_workers=1)
 
 
-LOADS: tuple[type[Scenario], ...] = (ManyWorkers, ManyEvents, ManyRestores)
+LOADS: tuple[type[Load], ...] = (ManyWorkers, ManyEvents, ManyRestores)
 
 
-def load(kind: type[Scenario], size: Size) -> Result:
+def load(kind: type[Load], size: Size) -> Result:
     world = World(_SEED, NoFaults(), kind.configured, concurrency=size.workers)
     world.dynamodb.page_items, world.s3.page_keys = 1000, 1000
-    kind.size = size  # type: ignore[attr-defined]
     with world.in_place(kind.threads):
         scenario = kind(world, Random(_SEED))
+        scenario.size = size
         return finish(world, scenario, kind.__name__, _SEED, faulty_minutes=600, with_trace=False)
 
 

@@ -2,17 +2,23 @@
 and nothing else; a request without an answer may have taken effect."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.api import routes
 from chalicelib.errors import Conflict, ManifestInvalid, NotFound, Unavailable
+from chalicelib.idempotency import HEADER
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.model import TERMINAL, Status
 from chalicelib.restore.requests import parse_restore_request
 from tests.simulation.world import ApiFailed, World
 
+accept_once = routes._accept_once  # what POST /restores does with a request that has a key
+
 _TRIES = 12
+_IMPATIENT_TRIES = 120
 _NO_ANSWER = (ApiFailed, ClientError, BotoCoreError, Unavailable)
 
 
@@ -38,6 +44,25 @@ def ask(world: World, name: str, body: dict[str, Any]) -> str | None:
     return None
 
 
+def ask_with_key(world: World, name: str, key: str, body: dict[str, Any]) -> str | None:
+    """The same by somebody who does not wait: the same request with its Idempotency-Key, again and again until there is
+    an answer."""
+    request = parse_restore_request(body)
+    http: Any = SimpleNamespace(headers={HEADER: key}, context={"authorizer": {"principalId": name}})
+    for _ in range(_IMPATIENT_TRIES):
+        try:
+            return str(world.api(lambda services: accept_once(http, request)).restore_id)
+        except _NO_ANSWER:
+            world.scheduler.sleep(world.random.choice((0.0, 0.3, 5.0)))
+        except Conflict as conflict:
+            if conflict.code not in ("target_locked", "request_in_progress"):
+                return None
+            world.scheduler.sleep(world.random.choice((0.5, 20.0)))
+        except (NotFound, ManifestInvalid):
+            return None
+    return None
+
+
 def _asked_before(world: World, name: str) -> str | None:
     """As GET /restores shows it: a restore of ours that was accepted after all."""
     for job in jobs(world):
@@ -55,10 +80,11 @@ def jobs(world: World) -> list[dict[str, Any]]:
 def wait_for_phase(world: World, restore_id: str, phase: Status) -> bool:
     """Looks at GET /restores/{id} until it shows the phase; False when the restore has gone past it."""
     while True:
-        status = Status(plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])["status"])
+        status = Status(_job(world, restore_id)["status"])
         if status is phase or status in TERMINAL:
+            world.scheduler.sleep(world.random.choice((0.0, 0.02)))
             return status is phase
-        world.scheduler.sleep(0.02)
+        world.watch.targets.wait_for_move()
 
 
 def cancel_in(world: World, restore_id: str, phase: Status) -> None:
@@ -78,6 +104,47 @@ def cancel(world: World, restore_id: str) -> None:
             world.sleep_minutes(1)
         except (Conflict, NotFound):
             return
+
+
+def carry_on(world: World, restore_id: str, how: str) -> bool:
+    """POST /restores/{id}/resume, or /retry-failed (`how`); whether it goes on, or is known to have gone on."""
+    for _ in range(_IMPATIENT_TRIES):
+        try:
+            world.api(lambda services: getattr(services.desk, how)(restore_id))
+            return True
+        except _NO_ANSWER:
+            world.scheduler.sleep(world.random.choice((0.0, 5.0, 60.0)))
+        except Conflict as conflict:
+            if conflict.code not in ("target_locked", "request_in_progress"):
+                return False
+            world.scheduler.sleep(world.random.choice((0.2, 10.0, 60.0)))
+        except NotFound:
+            return False
+    return False
+
+
+def wait_for_end(world: World, restore_id: str, then_s: float = 1.0) -> Status:
+    """Looks at GET /restores/{id} until it has ended, and a moment longer."""
+    while True:
+        status = Status(_job(world, restore_id)["status"])
+        if status in TERMINAL:
+            world.scheduler.sleep(then_s)
+            return status
+        world.watch.targets.wait_for_move()
+
+
+def described(world: World, restore_id: str) -> dict[str, Any]:
+    """GET /restores/{id}."""
+    while True:
+        try:
+            said: dict[str, Any] = world.api(lambda services: services.desk.describe(restore_id))
+            return said
+        except _NO_ANSWER:
+            world.sleep_minutes(1)
+
+
+def _job(world: World, restore_id: str) -> dict[str, Any]:
+    return plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])
 
 
 def back_up(world: World) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from chalicelib.backup import starter
-from chalicelib.restore.datapath import transfer, writer
+from chalicelib.restore.datapath import changed_only, flow, transfer, write_units, writer
 from chalicelib.restore.phases import clearing
 from tests.simulation.scheduler import Scheduler, Task
 
@@ -119,6 +119,9 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
     with (
         patch.object(transfer, "threading", threading),
         patch.object(writer, "Lock", threading.Lock),
+        patch.object(changed_only, "Lock", threading.Lock),
+        patch.object(flow, "Lock", threading.Lock),
+        patch.object(write_units, "Lock", threading.Lock),
         patch.object(clearing, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
         patch.object(starter, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
     ):

@@ -11,14 +11,17 @@ from chalicelib.ledger import decode
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.claims import shard_counts
 from chalicelib.restore.model import TERMINAL, Shard, Status
+from chalicelib.restore.new_table import OWNER_TAG
 from chalicelib.restore.records import table_number
 from tests.simulation import operators
-from tests.simulation.watch import ITEM_MARK
+from tests.simulation.chains import ITEM_MARK, Chain, Item, Outcome, Wish, outcome_of
 
-Items = list[dict[str, Any]]
 _COUNTS = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
 _TIRED_OUT = re.compile("given up after|died again and again")
-_UNTOUCHED_IN = frozenset({Status.PLANNING, Status.CHECKING, Status.SAFEGUARDING})
+_UNTOUCHED_IN = frozenset({Status.PLANNING, Status.CHECKING, Status.SAFEGUARDING, Status.CREATING})
+
+
+EVERYTHING = Wish()
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,11 @@ class Expected:
     """How a restore ends when nothing keeps it from it. `refused`: items that DynamoDB refuses, by target."""
 
     status: Status = Status.COMPLETED
-    clears: bool = False
+    wish: Wish = EVERYTHING
+    creates: bool = False
+    most_units_per_s: int | None = None
     dry_run: bool = False
+    is_last: bool = True  # whether its targets are as it has left them
     may_fail: bool = False
     may_be_cancelled: bool = False
     refused: dict[str, int] = field(default_factory=dict)
@@ -44,8 +50,9 @@ def _counts_of(shard: Shard) -> dict[str, int]:
 class Verdict:
     def __init__(self, world: Any) -> None:
         self._world = world
-        self.standing: dict[str, Items] = {}
-        self.backed: dict[str, Items] = {}
+        self.standing: dict[str, list[Item]] = {}
+        self.backed: dict[str, Chain] = {}
+        self.strangers: dict[str, dict[str, Item]] = {}  # by target: what somebody else has put there meanwhile
         self.expected: dict[str, Expected] = {}
         self.sets: dict[str, dict[str, str | None]] = {}
         self.late: dict[str, int] = {}  # sets that may change until so many seconds have passed
@@ -88,17 +95,20 @@ class Verdict:
         for table in tables:
             self._judge_shards(job, table)
             self._judge_counts(job, table, status, expected)
+            if expected.most_units_per_s:
+                self._world.watch.targets.check_units(table["target"], expected.most_units_per_s)
             if table["target"] not in self.standing:
                 self._judge_stranger(table["target"])
-            elif not self.overlapping or status is Status.COMPLETED:
+            elif expected.is_last and (not self.overlapping or status is Status.COMPLETED):
                 self._judge_items(job, table, status, expected)
+                self._judge_outcome(job, table, status, expected)
 
     def _tables(self, restore_id: str) -> list[dict[str, Any]]:
         rows = self._world.ledger.partitions[f"RESTORE#{restore_id}"]
         return [plain_row(item) for key, item in sorted(rows.items()) if key[1].startswith("TABLE#")]
 
     def _judge_receipt(self, job: dict[str, Any], tables: list[dict[str, Any]]) -> None:
-        stored = self._world.s3.objects.get(f"restores/{job['restore_id']}/receipt.json")
+        stored = self._world.s3.objects.get(job["receipt_key"])
         if stored is None:
             self._wrong(f"restore {job['restore_id']} ended without a receipt")
             return
@@ -177,29 +187,84 @@ class Verdict:
             self._wrong(f"{what}: all is accounted for, but {table['rejected']} of {refused} rejected")
 
     def _judge_items(self, job: dict[str, Any], table: dict[str, Any], status: Status, expected: Expected) -> None:
+        """What must be so whatever the end: everything there is has its reason, and so has what is gone."""
         what = f"restore {job['restore_id']} ({status}), table {table['target']}"
-        target = table["target"]
-        actual = {item["id"]["S"]: item for item in self._world.dynamodb.tables[target].items.values()}
-        before = {item["id"]["S"]: item for item in self.standing[target]}
-        backed = {item["id"]["S"]: item for item in self.backed.get(target, []) if item["id"]["S"]}
+        target, wish = table["target"], expected.wish
+        actual, before = self._actual(target), self._before(target)
+        backed = self.backed.get(target, Chain(({},)))
+        foreign = self.strangers.get(target, {})
         for name, item in actual.items():
-            if item not in (before.get(name), backed.get(name)):
+            may_be = [before.get(name), foreign.get(name)]
+            if wish.keys is None or name in wish.keys:
+                may_be += backed.images(name)
+            if item not in may_be:
                 self._wrong(f"{what}: an item is neither what stood there nor what was backed up")
                 return
         if self._is_untouched(job, status, expected):
-            if actual != before:
+            if actual != {**before, **foreign}:
                 self._wrong(f"{what}: it should be untouched, and is not")
             return
-        restored = [name for name in backed if actual.get(name) == backed[name]]
-        if len(restored) < table["written"] and not self.overlapping:
-            self._wrong(f"{what}: {table['written']} written, {len(restored)} are there")
-        if not expected.clears and not before.keys() <= actual.keys():
-            self._wrong(f"{what}: items that stood there are gone, and nobody cleared")
+        may_go = set(actual) if wish.clears else set()
+        if wish.mode != "missing_only":
+            may_go |= {name for link in backed.links for name, item in link.items() if item is None}
+        gone = before.keys() - actual.keys() - may_go
+        if gone and not wish.clears:
+            self._wrong(f"{what}: {len(gone)} items that stood there are gone, and nobody cleared")
+        if any(actual.get(name) != item for name, item in foreign.items()):
+            self._wrong(f"{what}: what somebody else wrote meanwhile is gone")
+        if wish.mode == "missing_only" and any(
+            actual.get(name) != item for name, item in before.items() if name not in foreign
+        ):
+            self._wrong(f"{what}: an item that stood there is another one, and only missing ones were asked for")
+
+    def _judge_outcome(self, job: dict[str, Any], table: dict[str, Any], status: Status, expected: Expected) -> None:
+        """Of a restore that did all there was to do: item by item, and count by count."""
+        target = table["target"]
         is_whole = status is Status.COMPLETED or (status is Status.PARTIAL and expected.refused)
-        if is_whole and sum(table[name] for name in _COUNTS) == table["item_count"]:
-            wanted = backed if expected.clears else {**before, **backed}
-            if actual != wanted:
-                self._wrong(f"{what}: {len(actual)} items, {len(wanted)} expected; they differ")
+        accounted = sum(table[name] for name in _COUNTS)
+        if job["dry_run"] or not is_whole or accounted != table["item_count"] or target not in self.backed:
+            return
+        what = f"restore {job['restore_id']} ({status}), table {target}"
+        outcome = outcome_of(self.backed[target], self._before(target), expected.wish)
+        wanted = {**outcome.items, **self.strangers.get(target, {})}
+        actual = self._actual(target)
+        if actual != wanted:
+            self._wrong(f"{what}: {len(actual)} items, {len(wanted)} expected; they differ")
+        if not self.overlapping and target not in self.strangers:
+            self._judge_split(what, table, outcome, expected.wish)
+        if expected.creates and table["is_new"]:
+            self._judge_settings(what, job, target)
+
+    def _judge_split(self, what: str, table: dict[str, Any], outcome: Outcome, wish: Wish) -> None:
+        said = {name: table[name] for name in _COUNTS}
+        if not table["approximate"] and said != outcome.counts:
+            self._wrong(f"{what}: its counts are {said}, they should be {outcome.counts}")
+        if wish.keys is not None:
+            missing = sorted(set(range(len(wish.keys))) - set(table.get("found_keys") or ()))
+            if missing != outcome.missing_keys:
+                self._wrong(
+                    f"{what}: it says that the backup lacks the keys {missing}, it lacks {outcome.missing_keys}"
+                )
+
+    def _judge_settings(self, what: str, job: dict[str, Any], target: str) -> None:
+        table = self._world.dynamodb.tables[target]
+        is_scaled = (f"table/{target}", "dynamodb:table:WriteCapacityUnits") in self._world.tables.policies
+        said = (
+            table.tags.get(OWNER_TAG),
+            table.time_to_live,
+            table.has_recovery and table.recovery_days,
+            bool(table.description.get("DeletionProtectionEnabled")),
+            is_scaled,
+        )
+        if said != (job["restore_id"], "expires", 7, True, True):
+            self._wrong(f"{what}: it was made, and its settings are {said}")
+
+    def _actual(self, target: str) -> dict[str, Item]:
+        table = self._world.dynamodb.tables.get(target)
+        return {item["id"]["S"]: item for item in table.items.values()} if table else {}
+
+    def _before(self, target: str) -> dict[str, Item]:
+        return {item["id"]["S"]: item for item in self.standing[target]}
 
     def _judge_stranger(self, target: str) -> None:
         """A target that is none: it is missing, or has other keys."""

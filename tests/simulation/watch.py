@@ -11,16 +11,18 @@ from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.states import EXPORT_MOVES, ExportState
 from chalicelib.errors import TablevaultError
 from chalicelib.ledger.writes import plain_row
-from chalicelib.restore.model import ALLOWED_MOVES, TERMINAL, Status
+from chalicelib.restore.model import ALLOWED_MOVES, PHASES, TERMINAL, Status
 from tests.simulation.aws.dynamodb import KeyTuple, Table
 from tests.simulation.aws.expressions import Item
-from tests.simulation.lambdas import Container
+from tests.simulation.chains import ITEM_MARK
 from tests.simulation.scheduler import Process
+from tests.simulation.target_watch import TargetWatch
 
-# Every item of every scenario holds it; it may stand in tables, exports and rejected lines, and nowhere else.
-ITEM_MARK = "itemcontent"
-_MAY_CLEAR = frozenset({Status.CLEARING, Status.CANCELLING})
-_MAY_LOAD = frozenset({Status.LOADING, Status.CANCELLING})
+# Where item content may stand in what a restore leaves in the bucket.
+_WITH_CONTENT = ("/rejected/", "/keys.json")
+_COUNTS = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
+# A shard's stages, once it has ended, and those it may go to then.
+_AFTER_END = {"DONE": {"COMPARED", "NOT_COMPARED"}, "FAILED": set(), "COMPARED": set(), "NOT_COMPARED": set()}
 
 
 class Watch(logging.Handler):
@@ -30,9 +32,7 @@ class Watch(logging.Handler):
         self.violations: list[str] = []
         self.has_lost_rows = False
         self._manifests: dict[str, dict[str, Any]] = {}
-        self._cancelling_since_us: dict[str, int] = {}
-        self._claimed_at_us: dict[tuple[str, str], int] = {}
-        self._looked_at: tuple[int, str, bool] | None = None
+        self.targets = TargetWatch(world)
 
     def violated(self, text: str) -> None:
         self._world.trace.say("VIOLATION", text)
@@ -65,53 +65,7 @@ class Watch(logging.Handler):
         if table.name == self._world.ledger.name:
             self._wrote_ledger(str(key[0]), str(key[1]), old, new)
         else:
-            self._wrote_target(table, key, new)
-
-    def _wrote_target(self, table: Table, key: KeyTuple, new: Item | None) -> None:
-        moment = (self._world.scheduler.now_us, table.name, new is None)
-        if moment == self._looked_at:
-            return  # another item of the same batch
-        self._looked_at = moment
-        what = f"{'delete' if new is None else 'put'} of {key} in {table.name}"
-        lock = self._row(f"LOCK#{table.name}", "LOCK")
-        job = self._row(f"RESTORE#{lock['restore_id']}", "JOB") if lock else None
-        if lock is None or job is None:
-            self.violated(f"{what}: no restore holds its lock")
-            return
-        status = Status(job["status"])
-        if status not in (_MAY_CLEAR if new is None else _MAY_LOAD):
-            self.violated(f"{what}: the restore that holds its lock is {status}")
-        if job["dry_run"]:
-            self.violated(f"{what}: by a dry run")
-        if not self.has_lost_rows:  # a claim may be among what the ledger lost
-            self._check_is_claimed(what, job["restore_id"])
-        if new is None:
-            self._check_may_clear(what, table, job)
-
-    def _check_is_claimed(self, what: str, restore_id: str) -> None:
-        """Nothing is written but under a live claim: of the slot that writes, or, where a killed worker's request is
-        still on its way, of any."""
-        task = self._world.scheduler.current
-        invocation = task.process.invocation if task and isinstance(task.process, Container) else None
-        slot = json.loads(invocation.message)["slot"] if invocation else None
-        live = self._live_claims(f"RESTORE#{restore_id}")
-        if not any(slot is None or row.get("claimed_slot") == slot for row in live):
-            self.violated(f"{what}: slot {slot} of {restore_id} holds no claim")
-
-    def _check_may_clear(self, what: str, table: Table, job: dict[str, Any]) -> None:
-        restore_id = job["restore_id"]
-        if not job["clear_existing_data"]:
-            self.violated(f"{what}: nobody asked {restore_id} to clear")
-        rows = self._rows(f"RESTORE#{restore_id}")
-        unchecked = [row["sk"] for row in rows if row["sk"].startswith("SHARD#load#") and row["stage"] == "TODO"]
-        if unchecked:
-            self.violated(f"{what}: {unchecked[0]} is not checked yet")
-        backups = self._world.dynamodb.backups.values()
-        safe = [each for each in backups if each["BackupName"] == f"tablevault-{restore_id}"]
-        if job["safety_backup"] and not any(
-            each["TableName"] == table.name and each["BackupStatus"] == "AVAILABLE" for each in safe
-        ):
-            self.violated(f"{what}: its safety backup is not AVAILABLE")
+            self.targets.wrote(table, key, old, new)
 
     def _wrote_ledger(self, pk: str, sk: str, old: Item | None, new: Item | None) -> None:
         before, after = plain_row(old) if old else None, plain_row(new) if new else None
@@ -144,7 +98,7 @@ class Watch(logging.Handler):
         if after.get("revision", 0) < before.get("revision", 0):
             self.violated(f"{pk} went back from revision {before['revision']} to {after.get('revision')}")
         if "open_kind" in before and "open_kind" not in after:
-            states = [row["status"] for row in self._rows(pk) if row["sk"].startswith("EXPORT#")]
+            states = [row["status"] for row in self.rows(pk) if row["sk"].startswith("EXPORT#")]
             if not self.has_lost_rows and not set(states) <= {"COMPLETED", "FAILED"}:
                 self.violated(f"{pk} was closed while its exports are {sorted(states)}")
 
@@ -165,10 +119,17 @@ class Watch(logging.Handler):
             return
         now_ms = self._world.scheduler.clock()
         if after["attempt"] != before["attempt"]:
-            self._claimed_at_us[pk, sk] = self._world.scheduler.now_us
+            self.targets.claimed(pk, after)
         if before.get("claimed_until_ms", 0) > now_ms and after["attempt"] != before["attempt"]:
             self.violated(f"{pk}/{sk} was claimed {before['claimed_until_ms'] - now_ms} ms before its claim lapsed")
-        if before["stage"] in ("DONE", "FAILED") and after["stage"] != before["stage"]:
+        if after["stage"] != before["stage"] and before["stage"] in _AFTER_END:
+            self._left_its_end(pk, sk, before, after)
+
+    def _left_its_end(self, pk: str, sk: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Only one that is compared goes on, and only REOPENING takes one back."""
+        job = self.row(pk, "JOB")
+        is_reopening = job is not None and job["status"] == Status.REOPENING
+        if not is_reopening and after["stage"] not in _AFTER_END[before["stage"]]:
             self.violated(f"{pk}/{sk} went from {before['stage']} back to {after['stage']}")
 
     def _wrote_job(self, pk: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:
@@ -177,46 +138,46 @@ class Watch(logging.Handler):
         old, new = Status(before["status"]), Status(after["status"])
         if new not in ALLOWED_MOVES[old]:
             self.violated(f"{pk} moved from {old} to {new}")
-        if new is Status.CANCELLING:
-            self._cancelling_since_us[pk] = self._world.scheduler.now_us
-        else:
+        if new is not Status.CANCELLING:
             self._check_no_claim(pk, f"moved from {old} to {new}")
+        if new in PHASES:
+            self._check_holds_locks(pk, after)
+        self.targets.moved(pk, after["restore_id"], new)
+
+    def _check_holds_locks(self, pk: str, job: dict[str, Any]) -> None:
+        for target in job["targets"]:
+            lock = self.row(f"LOCK#{target}", "LOCK")
+            if lock is None or lock["restore_id"] != job["restore_id"]:
+                self.violated(f"{pk} is {job['status']}, and does not hold the lock of {target}")
 
     def _unlocked(self, lock: str, restore_id: str) -> None:
-        job = self._row(f"RESTORE#{restore_id}", "JOB")
-        if job and Status(job["status"]) not in TERMINAL | {Status.ACCEPTING}:
+        job = self.row(f"RESTORE#{restore_id}", "JOB")
+        if job and Status(job["status"]) not in TERMINAL | {Status.ACCEPTING, Status.RESUMING}:
             self.violated(f"{lock} was given back while {restore_id} is {job['status']}")
         self._check_no_claim(f"RESTORE#{restore_id}", f"gave {lock} back")
 
     def _check_no_claim(self, pk: str, what: str) -> None:
-        for row in self._live_claims(pk):
+        for row in self.targets.live_claims(pk):
             self.violated(f"{pk} {what} while {row['sk']} is claimed until {row['claimed_until_ms']}")
             return
 
-    def _live_claims(self, pk: str) -> list[dict[str, Any]]:
-        """Those under which somebody may write: none that was granted after the restore was cancelled."""
-        now_ms = self._world.scheduler.clock()
-        last_us = self._cancelling_since_us.get(pk, self._world.scheduler.now_us)
-        return [
-            row
-            for row in self._rows(pk)
-            if row.get("claimed_until_ms", 0) > now_ms and self._claimed_at_us.get((pk, row["sk"]), 0) <= last_us
-        ]
-
     def _wrote_table(self, pk: str, row: dict[str, Any]) -> None:
-        names = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
-        accounted = sum(row[name] for name in names)
+        accounted = sum(row[name] for name in _COUNTS)
         if accounted > row["item_count"]:
             self.violated(f"{pk}/{row['sk']} accounts for {accounted} of {row['item_count']} items")
-        for phase in ("planning", "checking", "safeguarding", "clearing", "loading", "verifying"):
-            if row[f"{phase}_ended"] > row[f"{phase}_total"]:
+        below = [name for name, value in row.items() if isinstance(value, int) and value < 0]
+        if below:
+            self.violated(f"{pk}/{row['sk']} counts less than nothing: {', '.join(below)}")
+        for phase in (status.value.lower() for status in PHASES):
+            total = row.get(f"{phase}_total", row["loading_total"])
+            if phase != "reopening" and row[f"{phase}_ended"] > total:
                 self.violated(f"{pk}/{row['sk']} has more {phase} shards ended than there are")
 
-    def _row(self, pk: str, sk: str) -> dict[str, Any] | None:
+    def row(self, pk: str, sk: str) -> dict[str, Any] | None:
         item = self._world.ledger.items.get((pk, sk))
         return plain_row(item) if item else None
 
-    def _rows(self, pk: str) -> list[dict[str, Any]]:
+    def rows(self, pk: str) -> list[dict[str, Any]]:
         return [plain_row(item) for item in self._world.ledger.partitions[pk].values()]
 
     # --- S3 --------------------------------------------------------------------------------------------------
@@ -225,9 +186,9 @@ class Watch(logging.Handler):
         body = self._world.s3.objects[key].body
         if key.endswith("/manifest.json"):
             self._wrote_manifest(key, json.loads(body))
-        if key.startswith("restores/") and "/rejected/" not in key:
+        if key.startswith("restores/") and not any(part in key for part in _WITH_CONTENT):
             self._look_for_content(key, body.decode())
-        if key.endswith("/receipt.json"):
+        if "/receipt" in key:
             receipt = json.loads(body)
             if Status(receipt["status"]) not in TERMINAL:
                 self.violated(f"{key} was written while the restore is {receipt['status']}")

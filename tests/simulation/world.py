@@ -8,7 +8,8 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from chalicelib.restore.phases import loading
+from chalicelib.api import routes
+from chalicelib.restore.datapath.flow import Flow
 from chalicelib.services import Services
 from chalicelib.settings import read_settings
 from sandbox.resources import LEDGER_DEFINITION
@@ -16,6 +17,7 @@ from tests.simulation.aws.client import Caller, SimulatedClients
 from tests.simulation.aws.dynamodb import Answer, DynamoDB, Request
 from tests.simulation.aws.exports import ExportPlan, Exports
 from tests.simulation.aws.s3 import S3
+from tests.simulation.aws.tables import Tables
 from tests.simulation.bus import Bus
 from tests.simulation.faults import Fault, NoFaults
 from tests.simulation.lambdas import Container, Lambdas
@@ -38,12 +40,25 @@ _DYNAMODB_CALLS = (
     "delete_item",
     "transact_write_items",
     "batch_write_item",
-    "describe_table",
-    "describe_time_to_live",
-    "list_tags_of_resource",
     "create_backup",
     "describe_backup",
     "list_backups",
+)
+_TABLE_CALLS = (
+    "create_table",
+    "describe_table",
+    "update_table",
+    "list_tags_of_resource",
+    "describe_time_to_live",
+    "update_time_to_live",
+    "update_continuous_backups",
+    "describe_kinesis_streaming_destination",
+)
+_SCALING_CALLS = (
+    "describe_scalable_targets",
+    "describe_scaling_policies",
+    "register_scalable_target",
+    "put_scaling_policy",
 )
 _EXPORT_CALLS = ("describe_continuous_backups", "export_table_to_point_in_time", "describe_export", "list_exports")
 _S3_CALLS = ("get_object", "put_object", "list_objects_v2")
@@ -68,6 +83,7 @@ class World:
         self.watch = Watch(self)
         self.export_plans: dict[str, ExportPlan] = {}
         self.dynamodb = DynamoDB(self.scheduler.clock, self._let_indexes_follow)
+        self.tables = Tables(self.dynamodb, self.scheduler.clock, self.random)
         self.s3 = S3(BUCKET)
         self.exports = Exports(
             self.dynamodb,
@@ -79,6 +95,8 @@ class World:
         )
         self.ledger = self.dynamodb.create_table(LEDGER, **LEDGER_DEFINITION)
         self.dynamodb.on_write = self.watch.wrote
+        self.dynamodb.on_units = self.watch.targets.consumed
+        self.tables.on_change = self.watch.targets.changed_table
         self.dynamodb.page_items = self.random.choice((7, 40, 1000))
         self.s3.page_keys = self.random.choice((2, 5, 1000))
         self.lambdas = Lambdas(self)
@@ -105,9 +123,12 @@ class World:
         names = Random(self.random.random())
         token_hex = patch("secrets.token_hex", lambda size=8: names.randbytes(size).hex())
         uuid4 = patch("uuid.uuid4", lambda: _Uuid(names.randbytes(16).hex()))
-        loaders = patch.object(loading, "_THREADS", threads or self.random.choice((1, 3, 8)))
+        most = threads or self.random.choice((1, 3, 8, 16))
+        limits = {"first_limit": min(most, self.random.choice((1, 8))), "most_limit": most}
+        loaders = patch.dict(Flow.__init__.__kwdefaults__, limits)
+        in_routes = patch.object(routes, "services", self._services_here)
         try:
-            with simulated_threads(self.scheduler), token_hex, uuid4, loaders:
+            with simulated_threads(self.scheduler), token_hex, uuid4, loaders, in_routes:
                 yield
         finally:
             logger.handlers = handlers
@@ -147,6 +168,13 @@ class World:
             raise ApiFailed("no answer")
         raise result
 
+    def put_as_stranger(self, table: str, item: dict[str, Any]) -> None:
+        """Somebody else writes an item, at once."""
+        self.trace.say("stranger", f"writes {item['id']['S']} into {table}")
+        self.watch.targets.is_stranger = True
+        self.dynamodb.put_item({"TableName": table, "Item": item})
+        self.watch.targets.is_stranger = False
+
     def lose(self, key: tuple[str, str]) -> None:
         """The ledger loses a row."""
         self.trace.say("disaster", f"the ledger loses {key}")
@@ -167,6 +195,13 @@ class World:
         services.random = self.random.random
         return services
 
+    def _services_here(self) -> Services:
+        """Those of the process that asks."""
+        container = self.scheduler.check_alive()
+        assert isinstance(container, Container)
+        assert container.services is not None
+        return container.services
+
     # --- inside ----------------------------------------------------------------------------------------------
 
     def _environ(self) -> dict[str, str]:
@@ -181,6 +216,8 @@ class World:
 
     def _all_effects(self) -> dict[tuple[str, str], Callable[[Request], Answer]]:
         effects = {("dynamodb", name): getattr(self.dynamodb, name) for name in _DYNAMODB_CALLS}
+        effects |= {("dynamodb", name): getattr(self.tables, name) for name in _TABLE_CALLS}
+        effects |= {("application-autoscaling", name): getattr(self.tables, name) for name in _SCALING_CALLS}
         effects |= {("dynamodb", name): getattr(self.exports, name) for name in _EXPORT_CALLS}
         effects |= {("s3", name): getattr(self.s3, name) for name in _S3_CALLS}
         effects[("sqs", "get_queue_url")] = self.bus.get_queue_url

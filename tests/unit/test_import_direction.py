@@ -12,20 +12,22 @@ BASE = {"clock", "errors"}
 ALLOWED: dict[str, set[str]] = {
     "clock": set(),
     "errors": set(),
+    "logs": set(),
     "tokens": set(),
     "validation": {"errors"},
     "settings": {"errors"},
     "aws": BASE,
     "retry": BASE,
     "ledger": BASE | {"aws"},
+    "idempotency": BASE | {"ledger"},
     "backup": BASE | {"settings", "aws", "retry", "ledger", "backup"},
     "restore": BASE | {"validation", "settings", "aws", "retry", "ledger", "restore", "backup"},
-    "services": BASE | {"settings", "aws", "retry", "ledger", "backup", "restore", "tokens"},
+    "services": BASE | {"settings", "aws", "retry", "ledger", "idempotency", "backup", "restore", "tokens"},
     "entry": BASE | {"services", "backup", "restore"},
-    "api": BASE | {"validation", "services", "backup", "restore", "tokens", "api"},
+    "api": BASE | {"validation", "services", "idempotency", "backup", "restore", "tokens", "api"},
 }
 # The contract in the bucket: all of the backup side that a restore may know.
-BACKUP_FOR_RESTORE = {"layout", "manifest", "export_files", "definition", "reading"}
+BACKUP_FOR_RESTORE = {"layout", "manifest", "chain", "documents", "export_files", "definition", "reading"}
 CHALICE_ONLY_IN = {"api"}
 
 

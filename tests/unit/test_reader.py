@@ -14,9 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.errors import DataFileDamaged, OutOfTime, Unavailable
-from chalicelib.restore.datapath import reader as reader_module
+from chalicelib.restore.datapath import batches as batches_module
+from chalicelib.restore.datapath import inflate, object_stream
 from chalicelib.restore.datapath.item_line import is_item_line
-from chalicelib.restore.datapath.reader import Batch, DataFile, DataFileReader, verify_data_file
+from chalicelib.restore.datapath.reader import (
+    Batch,
+    DataFile,
+    DataFileFindings,
+    DataFileReader,
+    Picked,
+    verify_data_file,
+)
 from chalicelib.retry import Backoff
 from tests.faults import FakeTime, FlakyClient, client_error
 
@@ -61,8 +69,8 @@ def gzipped(lines: list[bytes]) -> bytes:
     return gzip.compress(b"".join(line + b"\n" for line in lines), mtime=0)
 
 
-def read(data: bytes, item_count: int, first_line: int = 0, **changes) -> list[Batch]:
-    return list(reader_of(OneObject(data), file_of(data, item_count, **changes)).batches(first_line))
+def read(data: bytes, item_count: int, from_line: int = 0, **changes) -> list[Batch]:
+    return list(reader_of(OneObject(data), file_of(data, item_count, **changes)).batches(from_line))
 
 
 def lines_of(batches: list[Batch]) -> list[bytes]:
@@ -115,8 +123,8 @@ def test_several_gzip_members_are_one_stream_even_where_a_line_crosses_them():
 @given(st.lists(st.integers(0, 900), max_size=150), st.data())
 def test_batch_boundaries_depend_on_the_file_alone(sizes, data):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader_module, "BATCH_BODY_BYTES", 2_000)
-        patch.setattr(reader_module, "_BLOCK_BYTES", data.draw(st.sampled_from([64, 1_000, 262_144])))
+        patch.setattr(batches_module, "BATCH_BODY_BYTES", 2_000)
+        patch.setattr(inflate, "_BLOCK_BYTES", data.draw(st.sampled_from([64, 1_000, 262_144])))
         lines = [b"x" * size for size in sizes]
         compressed = gzipped(lines)
         whole = read(compressed, len(lines))
@@ -155,8 +163,9 @@ def test_output_that_a_decompressor_still_holds_after_its_input_is_not_lost(monk
 
     lines = some_lines(400)
     data = gzipped(lines)
-    monkeypatch.setattr(reader_module, "_BLOCK_BYTES", len(data))
-    monkeypatch.setattr(reader_module, "isal_zlib", SimpleNamespace(decompressobj=Hoarder))
+    monkeypatch.setattr(object_stream, "_FIRST_BLOCK_BYTES", len(data))
+    monkeypatch.setattr(inflate, "_BLOCK_BYTES", len(data))
+    monkeypatch.setattr(inflate, "isal_zlib", SimpleNamespace(decompressobj=Hoarder))
     assert lines_of(read(data, 400)) == lines
 
 
@@ -226,6 +235,125 @@ def damage_from(first_line: int) -> str:
     with pytest.raises(DataFileDamaged) as caught:
         read(data, 60, first_line, md5="FjvgqIxwymKf1RbbqtrZag==")
     return caught.value.reason
+
+
+def test_a_line_may_be_as_long_as_the_limit():
+    lines = [b"x" * 16_000_000, b"y" * 16_000_000, b"z"]
+    assert lines_of(read(gzipped(lines), 3)) == lines
+
+
+def test_long_lines_are_skipped_one_by_one():
+    lines = [b"x" * 1_000_000] * 40 + [b"y"]
+    assert lines_of(read(gzipped(lines), 41, 40)) == [b"y"]
+
+
+# ---- slices
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.data())
+def test_the_slices_of_a_file_are_its_lines(item_count, data):
+    lines = some_lines(item_count)
+    compressed = gzipped(lines)
+    bounds = sorted(data.draw(st.sets(st.integers(1, item_count), max_size=4)) | {0, item_count})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inflate, "_BLOCK_BYTES", data.draw(st.sampled_from([64, 1_000, 262_144])))
+        for first_line, end_line in itertools.pairwise(bounds):
+            end = None if end_line == item_count and data.draw(st.booleans()) else end_line
+            batches = read(compressed, item_count, first_line=first_line, end_line=end)
+            places = [place for batch in batches for place in batch.places]
+            assert places == list(range(first_line, end_line))
+            assert lines_of(batches) == lines[first_line:end_line]
+            assert read(compressed, item_count, end_line, first_line=first_line, end_line=end) == []
+            at = data.draw(st.integers(0, len(batches) - 1))
+            again = read(compressed, item_count, batches[at].first_line, first_line=first_line, end_line=end)
+            assert again == batches[at:]
+
+
+def test_a_slice_stops_at_its_end_and_only_the_last_one_checks_the_file():
+    lines = some_lines(40_000)
+    data = gzipped(lines)
+    wrong = "FjvgqIxwymKf1RbbqtrZag=="
+    s3 = FlakyClient(OneObject(data), "get_object", f"cut:{len(data) // 4}")
+    file = file_of(data, 40_000, first_line=0, end_line=1_000, md5=wrong)
+    assert lines_of(list(reader_of(s3, file).batches())) == lines[:1_000]
+    assert [body.is_closed for body in s3.bodies] == [True]  # it did not get to where the stream breaks
+    assert lines_of(read(data, 40_000, first_line=1_000, end_line=39_999, md5=wrong)) == lines[1_000:39_999]
+    for end_line in (None, 40_000, 50_000):
+        assert "MD5" in damage(data, 40_000, first_line=39_999, end_line=end_line, md5=wrong)
+
+
+def test_a_slice_that_is_done_reads_nothing_but_the_last_one_reads_all():
+    data = gzipped(some_lines(100))
+    s3 = FlakyClient(OneObject(data), "get_object", "ok")
+    assert list(reader_of(s3, file_of(data, 100, first_line=10, end_line=50)).batches(50)) == []
+    assert s3.calls == []
+    assert list(reader_of(s3, file_of(data, 100, first_line=50)).batches(100)) == []
+    assert len(s3.calls) == 1
+
+
+def test_a_slice_beyond_the_end_of_a_file_is_damage():
+    data = gzipped(some_lines(100))
+    assert "it has 100 lines, the manifest says 200" in damage(data, 200, first_line=150, end_line=180)
+    assert "more lines than the manifest says, 50" in damage(data, 50, first_line=45)
+
+
+@pytest.mark.parametrize("first_line", [0, 3])
+def test_what_is_skipped_is_bounded_as_what_is_read(first_line):
+    endless = gzip.compress(b"x\n" + b"x" * 17_000_000 + b"\nx\nx\n", mtime=0)
+    assert "longer than 16000000 bytes" in damage(endless, 4, first_line=first_line)
+    newlines = gzip.compress(b"\n" * 1_000_000, mtime=0)
+    assert "more lines" in damage(newlines, 10, first_line=first_line)
+    assert "does not end with a newline" in damage(gzip.compress(b"a\nb", mtime=0), 3, first_line=first_line)
+
+
+# ---- only some lines
+
+
+class Every:
+    """Wants every so manieth line by its number in the text."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def pick(self, lines):
+        assert all(line.endswith(b"\n") for line in lines)
+        numbers = [int(line.split(b'"')[7]) for line in lines]
+        return Picked([index for index, number in enumerate(numbers) if number % self.step == 0])
+
+
+def matched(data: bytes, item_count: int, step: int, from_line: int = 0, **changes) -> list[Batch]:
+    reader = reader_of(OneObject(data), file_of(data, item_count, **changes))
+    return list(reader.matches(Every(step), from_line))
+
+
+def test_only_lines_that_match_are_in_the_batches_and_every_line_is_covered():
+    lines = some_lines(3_000)
+    data = gzipped(lines)
+    batches = matched(data, 3_000, 7)
+    assert lines_of(batches) == lines[::7]
+    assert [place for batch in batches for place in batch.places] == list(range(0, 3_000, 7))
+    assert sum(batch.line_count for batch in batches) == 3_000
+    assert [len(batch.lines) for batch in batches] == [25] * 17 + [4]
+    assert matched(data, 3_000, 7, batches[5].first_line) == batches[5:]
+
+
+def test_matches_of_a_slice_are_its_own_and_the_last_slice_checks_the_file():
+    lines = some_lines(3_000)
+    data = gzipped(lines)
+    assert lines_of(matched(data, 3_000, 7, first_line=100, end_line=200, md5="x")) == lines[105:200:7]
+    with pytest.raises(DataFileDamaged, match="MD5"):
+        matched(data, 3_000, 7, first_line=2_999, md5="x")
+
+
+def test_closing_the_matches_closes_the_stream():
+    data = gzipped(some_lines(20_000))
+    s3 = FlakyClient(OneObject(data), "get_object", "ok")
+    batches = reader_of(s3, file_of(data, 20_000)).matches(Every(1))
+    next(batches)
+    assert not s3.bodies[0].is_closed
+    batches.close()
+    assert s3.bodies[0].is_closed
 
 
 # ---- streams that break
@@ -331,16 +459,15 @@ def test_a_gzip_bomb_is_read_in_flat_memory(line):
 # ---- verify
 
 
-def verified(data: bytes, item_count: int, parse_lines: bool = True, **changes):
+def verified(data: bytes, item_count: int, observe=None, **changes):
     file = file_of(data, item_count, **changes)
-    return verify_data_file(OneObject(data), "bucket", file, parse_lines=parse_lines, retry=backoff(FakeTime()))
+    return verify_data_file(OneObject(data), "bucket", file, observe=observe, retry=backoff(FakeTime()))
 
 
 def test_a_good_file_has_no_findings():
     lines = some_lines(60)
     found = verified(gzipped(lines), 60)
-    assert (found.damage, found.line_count, found.bad_lines, found.first_bad_lines) == (None, 60, 0, ())
-    assert found.uncompressed_bytes == sum(len(line) + 1 for line in lines)
+    assert found == DataFileFindings(None, 60, sum(len(line) + 1 for line in lines))
 
 
 def test_damage_is_reported_and_not_raised():
@@ -354,18 +481,22 @@ def test_a_file_that_cannot_be_read_just_now_is_no_finding():
     data = gzipped(some_lines(1))
     s3 = FlakyClient(OneObject(data), "get_object", "drop " * 20)
     with pytest.raises(Unavailable):
-        verify_data_file(s3, "bucket", file_of(data, 1), parse_lines=False, retry=backoff(FakeTime()))
+        verify_data_file(s3, "bucket", file_of(data, 1), retry=backoff(FakeTime()))
 
 
-def test_bad_lines_are_counted_with_their_first_positions():
+@pytest.mark.parametrize(("first_line", "end_line"), [(0, None), (0, 1_700), (1_700, 4_999), (4_999, None)])
+def test_who_observes_is_given_every_line_of_the_slice_with_its_number(first_line, end_line):
     lines = some_lines(5_000)
-    bad = [7, 30, *range(4_000, 4_020)]
-    for position in bad:
-        lines[position] = b"SECRET"
-    found = verified(gzipped(lines), 5_000)
-    assert (found.damage, found.bad_lines, found.first_bad_lines) == (None, 22, tuple(bad[:10]))
-    assert "SECRET" not in repr(found)
-    assert verified(gzipped(lines), 5_000, parse_lines=False).bad_lines == 0
+    seen: dict[int, bytes] = {}
+
+    def observe(first, given):
+        seen.update(enumerate(given, first))
+
+    found = verified(gzipped(lines), 5_000, observe, first_line=first_line, end_line=end_line)
+    expected = dict(enumerate(lines[first_line:end_line], first_line))
+    assert list(seen.items()) == list(expected.items())
+    uncompressed_bytes = sum(len(line) + 1 for line in expected.values())
+    assert found == DataFileFindings(None, len(expected), uncompressed_bytes)
 
 
 @pytest.mark.parametrize(

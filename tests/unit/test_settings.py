@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import SettingsInvalid
-from chalicelib.settings import AsOf, Settings, read_settings
+from chalicelib.settings import AsOf, RequestPrices, Settings, read_settings
 
 REQUIRED = {"BACKUP_BUCKET": "backups", "ENVIRONMENT": "tests", "DYNAMODB_TABLES": '["orders", "catalog"]'}
 
@@ -133,3 +133,14 @@ def test_any_value_is_taken_or_named_and_never_another_error(name, value):
     except SettingsInvalid as error:
         message = error.message
     assert not message or name in message
+
+
+def test_request_prices_are_dollars_per_million_units_of_writes_and_reads():
+    assert read().dynamodb_prices is None
+    assert read(DYNAMODB_PRICES="0.94 / 0.19").dynamodb_prices == RequestPrices(0.94, 0.19)
+    assert read(DYNAMODB_PRICES="1/0").dynamodb_prices == RequestPrices(1.0, 0.0)
+
+
+@pytest.mark.parametrize("value", ["0.94", "0.94/", "-1/1", "1e3/1", "nan/1", "12345/1", "0.94/0.19/1", "a/b"])
+def test_prices_that_are_none_are_refused(value):
+    assert "such as 0.625/0.125" in faults(DYNAMODB_PRICES=value)["DYNAMODB_PRICES"]

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.errors import OutOfTime
 from chalicelib.restore.datapath.unanswered import LATEST_EFFECT_MS, Unanswered
 from chalicelib.restore.worker import CLAIM_MARGIN_MS
 from tests.faults import FakeTime, Script, ScriptedDynamoDB
@@ -53,8 +54,29 @@ def test_the_raw_path_tells_of_requests_without_a_complete_answer(script, noted)
     told = []
     with ScriptedDynamoDB() as server:
         server.script = Script(script)
-        writer = writer_of(client(server.endpoint_url))
-        writer._on_unanswered = lambda: told.append(1)
+        writer = writer_of(client(server.endpoint_url), on_unanswered=lambda: told.append(1))
         writer.put(BATCH)
         writer.close()
     assert len(told) == noted
+
+
+def test_it_tells_too_where_the_request_goes_again_at_once_on_another_connection():
+    """The first one of them may have arrived."""
+    told = []
+    with ScriptedDynamoDB("ok drop ok") as server:
+        writer = writer_of(client(server.endpoint_url), on_unanswered=lambda: told.append(1))
+        writer.put(BATCH)
+        writer.put(BATCH)
+        writer.close()
+    assert len(told) == 1
+    assert (len(server.requests), server.connections) == (3, 2)
+
+
+def test_the_raw_path_tells_nothing_of_what_was_never_sent():
+    told = []
+    time = FakeTime()
+    writer = writer_of(client("http://127.0.0.1:1"), time, 5_000, on_unanswered=lambda: told.append(1))
+    with suppress(OutOfTime):
+        writer.put(BATCH)
+    assert time.slept_s
+    assert told == []

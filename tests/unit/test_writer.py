@@ -1,8 +1,9 @@
 import json
 import random
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -12,6 +13,7 @@ from chalicelib.errors import OutOfTime, TargetUnavailable
 from chalicelib.restore.datapath.progress import Counts
 from chalicelib.restore.datapath.reader import Batch
 from chalicelib.restore.datapath.writer import BatchWriter
+from chalicelib.restore.model import LineKind
 from tests.faults import FakeTime, FlakyClient, ScriptedDynamoDB, lines
 
 ITEMS = [{"pk": {"S": f"k{i}"}, "b": {"B": "aGVsbG8="}, "n": {"N": str(i)}} for i in range(25)]
@@ -27,11 +29,12 @@ def client(endpoint_url: str, attempts: int = 1):
     )  # fmt: skip
 
 
-def writer_of(dynamodb, time: FakeTime | None = None, room_ms: int = 60_000) -> BatchWriter:
+def writer_of(dynamodb, time: FakeTime | None = None, room_ms: int = 60_000, **more: Any) -> BatchWriter:
     time = time or FakeTime()
     return BatchWriter(
-        dynamodb, "orders", clock=time.clock, sleep=time.sleep, random=time.random, deadline_ms=time.now_ms + room_ms
-    )
+        dynamodb, "orders", clock=time.clock, sleep=time.sleep, random=time.random, deadline_ms=time.now_ms + room_ms,
+        **more,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -95,6 +98,15 @@ def test_only_what_was_left_unprocessed_goes_again(server):
     assert sizes == [25, 10, 4]
 
 
+def test_throttling_does_not_cost_the_parsing_of_the_batch(server):
+    server.script = type(server.script)("throttle unprocessed:7 throttle")
+    dynamodb = FlakyClient(client(server.endpoint_url), "batch_write_item", "")
+    with closing(writer_of(dynamodb)) as writer:
+        assert writer.put(BATCH).counts == ALL_WRITTEN
+    assert dynamodb.calls == []
+    assert server.items == STORED
+
+
 def test_delays_grow_while_nothing_moves_and_begin_anew_when_something_does(server):
     time = FakeTime()
     server.script = type(server.script)("throttle throttle throttle throttle unprocessed:5 throttle")
@@ -117,7 +129,7 @@ def test_unprocessed_items_written_otherwise_than_sent_are_still_all_written(ser
                 return {"UnprocessedItems": {"orders": changed}}
             return super()._call(**arguments)
 
-    server.script = type(server.script)("throttle")
+    server.script = type(server.script)("500")
     writer = writer_of(Normalising(client(server.endpoint_url), "batch_write_item", ""))
     assert writer.put(BATCH).counts == ALL_WRITTEN
     writer.close()
@@ -241,7 +253,7 @@ def test_too_little_time_is_out_of_time_before_anything_is_sent(server):
 
 @pytest.mark.parametrize("word", ["throttle", "500", "drop", "blank", "unprocessed"])
 def test_what_never_ends_ends_at_the_deadline(server, word):
-    server.script = type(server.script)("throttle")
+    server.script = type(server.script)("500")
     time = FakeTime()
     begin_ms = time.now_ms
     with pytest.raises(OutOfTime):
@@ -316,10 +328,139 @@ def test_a_key_that_is_refused_says_what_may_have_happened(server):
     assert "k3" not in caught.value.message
 
 
+# ---- records of incremental exports
+
+
+def record(key: str, image: Any = None) -> bytes:
+    document = {"Metadata": {"WriteTimestampMicros": {"N": "1"}}, "Keys": {"pk": {"S": key}}}
+    return json.dumps(document | ({} if image is None else {"NewImage": image}), separators=(",", ":")).encode()
+
+
+RECORDS = Batch.of(
+    0, (*(record(item["pk"]["S"], item) for item in ITEMS[:15]), *(record(f"k{i}") for i in range(15, 25)))
+)
+
+
+def put_records(server, batch: Batch = RECORDS, script: str = "", client_script: str = ""):
+    server.items = {key: item for key, item in STORED.items() if item in ITEMS[10:]}
+    server.script = type(server.script)(script)
+    dynamodb = FlakyClient(client(server.endpoint_url), "batch_write_item", client_script)
+    with closing(writer_of(dynamodb, line_kind=LineKind.RECORD)) as writer:
+        return writer.put(batch)
+
+
+@pytest.mark.parametrize(
+    ("script", "client_script"),
+    [("", ""), ("unprocessed:12 unprocessed:3 throttle", ""), ("500", "throttle unprocessed"), ("drop partial", "")],
+)
+def test_records_put_and_delete_whatever_goes_wrong_for_a_while(server, script, client_script):
+    assert put_records(server, script=script, client_script=client_script).counts == Counts(written=15, deleted=10)
+    assert server.items == {key: item for key, item in STORED.items() if item in ITEMS[:15]}
+
+
+def test_only_what_was_left_unprocessed_of_records_goes_again_and_raw(server):
+    put_records(server, script="unprocessed:12 unprocessed:3")
+    requests = [json.loads(body)["RequestItems"]["orders"] for _, body in server.requests]
+    assert [len(each) for each in requests] == [25, 12, 3]
+    assert all("DeleteRequest" in each for each in requests[2])
+
+
+def test_records_that_are_refused_or_malformed_are_isolated(server):
+    server.refuses = lambda target: ("ValidationException", "refused") if target["pk"]["S"] in ("k3", "k20") else None
+    data = (*RECORDS.lines[:24], b'{"Item":{"pk":{"S":"SECRET"}}}')
+    result = put_records(server, Batch.of(0, data))
+    assert result.counts == Counts(written=14, deleted=8, rejected=3)
+    assert [(each.line_index, each.code) for each in result.rejected] == [
+        (3, "ValidationException"), (20, "ValidationException"), (24, "MalformedLine"),
+    ]  # fmt: skip
+    assert [each.line for each in result.rejected] == [data[3], data[20], data[24]]
+
+
+# ---- attributes of legacy global tables
+
+
+@pytest.mark.parametrize("script", ["", "500"])
+def test_notes_of_replication_do_not_get_into_the_table(server, script):
+    server.script = type(server.script)(script)
+    noted = ITEMS[4] | {"aws:rep:deleting": {"BOOL": False}, "aws:rep:updatetime": {"N": "1541106132.5"}}
+    assert put(server, batch_with(i4=lines([noted])[0])).counts == ALL_WRITTEN
+    assert server.items == STORED
+
+
+# ---- how much at once
+
+
+def test_throttling_makes_fewer_batches_be_under_way(server):
+    writer = writer_of(client(server.endpoint_url), time := FakeTime())
+    before = writer.concurrency
+    server.script = type(server.script)("throttle " * 200)
+    with closing(writer):
+        for _ in range(3):
+            with suppress(OutOfTime):
+                writer.put(BATCH)
+    assert writer.concurrency < before / 2
+    assert time.slept_s
+
+
+class Measured(ScriptedDynamoDB):
+    """Says what it consumed where it is asked: for each write `units`; and when, by `time`."""
+
+    def __init__(self, time: FakeTime, units: float) -> None:
+        super().__init__()
+        self.time = time
+        self.units = units
+        self.consumed: list[tuple[int, float]] = []
+
+    def answer(self, body: bytes, unprocessed: int) -> tuple[int, Any]:
+        status, document = super().answer(body, unprocessed)
+        request = json.loads(body)
+        writes = len(request["RequestItems"]["orders"])
+        if status == 200:
+            done = self.units * (writes - unprocessed)
+            self.consumed.append((self.time.now_ms, done))
+            if request.get("ReturnConsumedCapacity") in ("TOTAL", "INDEXES"):
+                document["ConsumedCapacity"] = [{"TableName": "orders", "CapacityUnits": done}]
+        return status, document
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_writer_with_a_limit_keeps_to_it_by_what_dynamodb_measures(raw, monkeypatch):
+    if not raw:
+        monkeypatch.setattr("chalicelib.restore.datapath.target.raw_sender", lambda *_: None)
+    time = FakeTime()
+    server = Measured(time, units=3.0)
+    with server:
+        writer = writer_of(client(server.endpoint_url), time, 600_000, units_per_s=100.0)
+        server.refuses = refuse_value("k3")
+        with closing(writer):
+            for _ in range(20):
+                assert writer.put(BATCH).counts == Counts(written=24, rejected=1)
+            server.refuses = lambda item: None
+            writer.delete_keys([{"pk": item["pk"]} for item in ITEMS])
+        consumed = sum(units for _, units in server.consumed)
+        elapsed_s = (server.consumed[-1][0] - server.consumed[0][0]) / 1000
+        for begin_ms, _ in server.consumed:
+            within = sum(units for at_ms, units in server.consumed if begin_ms <= at_ms <= begin_ms + 5_000)
+            assert within <= 100.0 * 6
+    assert writer.consumed_units == consumed == 20 * 24 * 3 + 25 * 3
+    assert consumed / elapsed_s <= 120
+
+
+def test_without_a_limit_nothing_is_measured(server):
+    put(server)
+    assert "ReturnConsumedCapacity" not in json.loads(server.requests[0][1])
+
+
+def test_a_batch_without_lines_is_nothing(server):
+    with closing(writer_of(client(server.endpoint_url))) as writer:
+        assert writer.put(Batch(100, 5_000, (), ())).counts == Counts()
+    assert server.requests == []
+
+
 # ---- without the raw path
 
 
 def test_where_raw_requests_cannot_be_sent_the_client_writes_everything(server, monkeypatch):
-    monkeypatch.setattr("chalicelib.restore.datapath.writer.raw_sender", lambda *_: None)
+    monkeypatch.setattr("chalicelib.restore.datapath.target.raw_sender", lambda *_: None)
     assert put(server).counts == ALL_WRITTEN
     assert server.items == STORED

@@ -8,6 +8,7 @@ included, but not that it is UTF-8, nor which other names there are.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
+_decode_all = msgspec.json.Decoder(list[_Line]).decode
 
 
 def is_item_line(line: bytes) -> bool:
@@ -36,6 +38,32 @@ def is_item_line(line: bytes) -> bool:
     if line.startswith(_HEAD) and len(item) + _AROUND_ITEM_BYTES == len(line):
         return True
     return _has_one_item(line)
+
+
+def are_item_lines(lines: Sequence[bytes], joined: bytes) -> bool:
+    """Whether each of `lines` is an item's, in one look at them `joined` by commas.
+
+    As AWS writes them, the joined lines are an array of as many objects as lines, and no object is longer than its
+    item and the braces around it need. If each is also as long as the line in its place, then each is that line and no
+    other name fits in: the lengths add up to all there is. Lines written otherwise are looked at one by one.
+    """
+    try:
+        found = _decode_all(b"[%b]" % joined)
+        if not joined.isascii():
+            joined.decode("utf-8")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    if len(found) != len(lines):
+        return False
+    item_bytes = [len(each.Item) for each in found]
+    if item_bytes == [len(line) - _AROUND_ITEM_BYTES for line in lines if line.startswith(_HEAD)]:
+        return True
+    return all(map(is_item_line, lines))
+
+
+def raw_item(line: bytes) -> bytes:
+    """The item of a line that is one, as it stands."""
+    return bytes(_decode(line).Item)
 
 
 def _has_one_item(line: bytes) -> bool:

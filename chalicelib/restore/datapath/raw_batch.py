@@ -1,34 +1,21 @@
-"""Raw lines on their way into a table: a BatchWriteItem body joined from bytes, signed, sent, answered.
+"""BatchWriteItem in bytes and back: a body joined from lines, an answer's meaning, and, for what is not ordinary, what
+boto3's client takes of a line.
 
-A line of a full export already is DynamoDB JSON, so nothing is parsed on this path. It is only for the
-ordinary case: what is not a clean answer is for the boto3 client to send again (puts are idempotent),
-and `put_request` turns a line into what that client takes.
-
-Sent over kept `http.client` connections instead of a urllib3 pool: no lock and less bookkeeping between
-threads, a timeout per request, and a fifth more throughput. What http.client does not do by itself
-(proxies, client certificates) is what `raw_sender` refuses to take on.
+A line of a full export already is DynamoDB JSON, so nothing is parsed on the ordinary path. What is not a clean answer
+is looked into, or left to the client to send again (puts are idempotent).
 """
 
 import base64
 import binascii
 import json
 import re
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from pathlib import Path
+from functools import cache
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
-from botocore.hooks import first_non_none_response
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
+import msgspec
 
-from chalicelib.aws import Client
 from chalicelib.restore.datapath.item_line import is_item_line
 
 _NOTHING_UNPROCESSED = b'{"UnprocessedItems":{}}'
@@ -50,6 +37,31 @@ _CONTENT_FREE = re.compile(
 )
 
 
+class _Capacity(msgspec.Struct, frozen=True):
+    CapacityUnits: float = 0.0
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """A clean answer, as far as it says anything."""
+
+    UnprocessedItems: dict[str, Any]
+    ConsumedCapacity: list[_Capacity] | _Capacity = msgspec.field(default_factory=list)
+
+
+class _Capacities(msgspec.Struct, frozen=True):
+    ConsumedCapacity: list[_Capacity] | _Capacity
+
+
+class _Error(msgspec.Struct, frozen=True):
+    type: str = msgspec.field(name="__type")
+    Item: msgspec.Raw = msgspec.Raw()
+
+
+_decode_written = msgspec.json.Decoder(_Written).decode
+_decode_capacities = msgspec.json.Decoder(_Capacities).decode
+_decode_error = msgspec.json.Decoder(_Error).decode
+
+
 @dataclass(frozen=True)
 class RawAnswer:
     """A complete HTTP answer."""
@@ -62,7 +74,12 @@ class RawAnswer:
         """Whether DynamoDB says, in as many words, that every line is written."""
         if self.status != 200:
             return False
-        return self.body == _NOTHING_UNPROCESSED or b"".join(self.body.split()) == _NOTHING_UNPROCESSED
+        if self.body == _NOTHING_UNPROCESSED:
+            return True
+        try:
+            return not _decode_written(self.body).UnprocessedItems
+        except msgspec.MsgspecError:
+            return False
 
     def unprocessed(self) -> dict[str, list[Any]] | None:
         """The requests of a 200 that are not done, by table, as boto3 gives them; None if it is not known.
@@ -73,132 +90,62 @@ class RawAnswer:
             return None
         try:
             requests_by_table = json.loads(self.body)["UnprocessedItems"]
-            return {
-                table: [{"PutRequest": {"Item": attributes(request["PutRequest"]["Item"])}} for request in requests]
-                for table, requests in requests_by_table.items()
-            }
+            return {table: [_given(request) for request in requests] for table, requests in requests_by_table.items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
-
-def batch_body(table_name: str, lines: Sequence[bytes]) -> bytes:
-    """The request that puts `lines`, which stay as they are: numbers, sets, and base64 included.
-
-    Only for lines that are `is_item_line`: any other could end its place in the list and begin requests of its own.
-    """
-    head = b'{"RequestItems":{%s:[{"PutRequest":' % json.dumps(table_name).encode()
-    return head + b'},{"PutRequest":'.join(lines) + b"}]}}"
-
-
-def raw_sender(dynamodb: Client, table_name: str) -> "RawBatchSender | None":
-    """A sender with the client's endpoint, credentials and trust; None where only the client will do.
-
-    That is: behind a proxy, with a client certificate, or without credentials.
-    """
-    endpoint = dynamodb.meta.endpoint_url
-    config = dynamodb.meta.config
-    proxies = config.proxies if config.proxies is not None else get_environ_proxies(endpoint)
-    if urlsplit(endpoint).scheme in proxies or config.client_cert or dynamodb._get_credentials() is None:
-        return None
-    return RawBatchSender(dynamodb, table_name)
-
-
-class RawBatchSender:
-    """Sends raw batches. Thread-safe; connections are kept until `close`, also when threads come and go.
-
-    `_get_credentials` and the session's `_verify` are botocore's private names: botocore is pinned,
-    and a test signs the same request both ways.
-    """
-
-    def __init__(self, dynamodb: Client, table_name: str) -> None:
-        self._table_name = table_name
-        self._credentials = dynamodb._get_credentials()
-        self._events = dynamodb.meta.events
-        self._region_name = dynamodb.meta.region_name
-        service = dynamodb.meta.service_model
-        self._service_name = service.signing_name
-        self._endpoint = urlsplit(dynamodb.meta.endpoint_url)
-        self._path = self._endpoint.path or "/"
-        self._url = urlunsplit((self._endpoint.scheme, self._endpoint.netloc, self._path, "", ""))
-        self._headers = {
-            "X-Amz-Target": f"{service.metadata['targetPrefix']}.BatchWriteItem",
-            "Content-Type": f"application/x-amz-json-{service.metadata['jsonVersion']}",
-            "User-Agent": dynamodb.meta.config.user_agent,
-            "Accept-Encoding": "identity",
-        }
-        self._tls = None
-        if self._endpoint.scheme == "https":
-            self._tls = _tls_context(dynamodb._endpoint.http_session._verify)
-        # A stack, so that the warmest connection goes first; list.pop and list.append are atomic.
-        self._idle: list[HTTPConnection] = []
-
-    def send(self, lines: Sequence[bytes], timeout_s: float) -> RawAnswer | None:
-        """Sends one batch; `timeout_s` bounds connecting and each wait for the answer.
-
-        None: there is no complete answer. The lines may be written, all, some, or none of them.
-        """
+    def consumed_units(self) -> float | None:
+        """Write units of the table and its indexes, where the request asked for them; None if it does not say."""
         try:
-            request = self._signed(batch_body(self._table_name, lines))
-        except BotoCoreError:  # credentials cannot be had just now; the client tells that better
+            consumed = _decode_capacities(self.body).ConsumedCapacity
+        except msgspec.MsgspecError:
             return None
-        # botocore asks this hook before it opens a socket: moto answers here, and whatever else
-        # stands between the client and the network must not be bypassed.
+        return sum(each.CapacityUnits for each in (consumed if isinstance(consumed, list) else [consumed]))
+
+    def error_code(self) -> str | None:
+        """Of a refusal, as boto3 names it; None if it does not say."""
+        error = self._error()
+        return None if error is None else error.type.rpartition("#")[2]
+
+    def old_item_bytes(self) -> int:
+        """How large, as JSON, the item is that a condition met, where the request asked for it."""
+        error = self._error()
+        return 0 if error is None else len(bytes(error.Item))
+
+    def _error(self) -> _Error | None:
         try:
-            answers = self._events.emit("before-send.dynamodb.BatchWriteItem", request=request)
-        except Exception:  # botocore takes it for a failed request too, whatever a hook raises
-            return None
-        intercepted = first_non_none_response(answers)
-        if intercepted is not None:
-            return RawAnswer(intercepted.status_code, intercepted.content)
-        return self._exchange(request, timeout_s)
-
-    def close(self) -> None:
-        """Closes all connections. No thread may be sending."""
-        while self._idle:
-            self._idle.pop().close()
-
-    def _signed(self, body: bytes) -> Any:
-        request = AWSRequest(method="POST", url=self._url, headers=self._headers, data=body)
-        # Frozen anew for each request: a role's credentials roll while a restore runs.
-        credentials = self._credentials.get_frozen_credentials()
-        SigV4Auth(credentials, self._service_name, self._region_name).add_auth(request)
-        return request.prepare()
-
-    def _exchange(self, request: Any, timeout_s: float) -> RawAnswer | None:
-        connection = self._idle_connection() or self._new_connection()
-        try:
-            while True:
-                was_kept = connection.sock is not None
-                try:
-                    return self._exchange_on(connection, request, timeout_s)
-                except (OSError, HTTPException) as error:
-                    connection.close()  # whatever still came on it would be taken for the next answer
-                    # The server closes connections that idle too long: that is no failure of the
-                    # request yet. On a new connection it is one.
-                    if not (was_kept and isinstance(error, ConnectionError)):
-                        return None
-        finally:
-            self._idle.append(connection)
-
-    def _idle_connection(self) -> HTTPConnection | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
+            return None if self.status == 200 else _decode_error(self.body)
+        except msgspec.MsgspecError:
             return None
 
-    def _new_connection(self) -> HTTPConnection:
-        host, port = self._endpoint.hostname or "", self._endpoint.port
-        if self._tls is not None:
-            return HTTPSConnection(host, port, context=self._tls)
-        return HTTPConnection(host, port)
 
-    def _exchange_on(self, connection: HTTPConnection, request: Any, timeout_s: float) -> RawAnswer:
-        connection.timeout = timeout_s
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        connection.request("POST", self._path, request.body, dict(request.headers.items()))
-        response = connection.getresponse()
-        return RawAnswer(response.status, response.read())
+def _given(request: dict[str, Any]) -> dict[str, Any]:
+    if "PutRequest" in request:
+        return {"PutRequest": {"Item": attributes(request["PutRequest"]["Item"])}}
+    return {"DeleteRequest": {"Key": attributes(request["DeleteRequest"]["Key"])}}
+
+
+def batch_body(
+    table_name: str,
+    entries: Sequence[bytes],
+    head: bytes = b'{"PutRequest":',
+    separator: bytes = b'},{"PutRequest":',
+    *,
+    with_units: bool = False,
+) -> bytes:
+    """The request that does `entries` with one table, which stay as they are: numbers, sets, and base64 included.
+    `with_units`: the answer shall say what it consumed, of the table and its indexes.
+
+    Only for lines that are `is_item_line`, or for entries cut out of valid JSON: any other could end its place in the
+    list and begin requests of its own.
+    """
+    tail = b'}]},"ReturnConsumedCapacity":"TOTAL"}' if with_units else b"}]}}"
+    return b'{"RequestItems":{"%b":[%b%b%b' % (_escaped(table_name), head, separator.join(entries), tail)
+
+
+@cache
+def _escaped(table_name: str) -> bytes:
+    return json.dumps(table_name)[1:-1].encode()
 
 
 def put_request(line: bytes) -> dict[str, Any]:
@@ -247,6 +194,24 @@ def _decoded(text: str) -> bytes:
         raise ValueError("not base64") from error
 
 
+def plain(item: Any) -> dict[str, Any]:
+    """The way back from `attributes`: DynamoDB JSON, with B and BS as base64."""
+    return {name: _plain_value(value) for name, value in item.items()}
+
+
+def _plain_value(value: Any) -> dict[str, Any]:
+    ((kind, content),) = value.items()
+    if kind == "B":
+        content = base64.b64encode(content).decode()
+    elif kind == "BS":
+        content = [base64.b64encode(member).decode() for member in content]
+    elif kind == "M":
+        content = plain(content)
+    elif kind == "L":
+        content = [_plain_value(member) for member in content]
+    return {kind: content}
+
+
 def message_without_content(message: str, line: bytes) -> str:
     """DynamoDB's reason for refusing `line`; if not known to be free of content, without the item's words."""
     if _CONTENT_FREE.fullmatch(message.rstrip(".")):
@@ -265,19 +230,3 @@ def _texts(document: Any) -> Iterator[str]:
             yield from _texts(value)
     else:
         yield str(document)
-
-
-def _tls_context(verify: Any) -> ssl.SSLContext:
-    """Trust as botocore would have it: its own bundle, AWS_CA_BUNDLE, a path, or none at all.
-
-    Not botocore's own context: that one leaves the check of the host name to urllib3.
-    """
-    if verify is False:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    path = get_cert_path(True if verify is None else verify)
-    if Path(path).is_dir():
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)

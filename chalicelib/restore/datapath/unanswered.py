@@ -31,6 +31,11 @@ class Unanswered:
     def note(self) -> None:
         self._over_at_ms = self._clock() + LATEST_EFFECT_MS
 
+    @property
+    def over_at_ms(self) -> int:
+        """When the last one can no longer take effect. It changes with every write that goes without an answer."""
+        return self._over_at_ms
+
     def remaining_ms(self) -> int:
         """How long the last one may still take effect; 0 when none can."""
         return max(0, self._over_at_ms - self._clock())

@@ -1,71 +1,177 @@
-"""CHECKING: everything that can be known before anything is cleared or written, every blocker at once.
+"""CHECKING, per table: whether the target can take this backup. Nothing in it is touched, not even for a moment.
 
-Per table one shard looks at the target; per load shard a worker looks at its data files. A data file whose ETag is
-still the one the export recorded is unchanged; any other (a bucket that was copied, KMS) is read to its end and
-its MD5 compared. A dry run reads every file to its end.
+Everything that can be known before anything is cleared or written, every blocker at once; `checking_files` does the
+same for the data files.
 """
 
+import hashlib
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import DENIED, Client, error_code, error_text, is_transient
 from chalicelib.backup.definition import TableDefinition, read_definition
-from chalicelib.errors import ExportInvalid, OutOfTime, Unavailable
-from chalicelib.restore.datapath.reader import DataFile, verify_data_file
-from chalicelib.restore.model import FileCheckpoint, Job, Note, PlannedFile, Shard, Table, blocker, warning
-from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, backoff, outage_pause_ms
+from chalicelib.errors import ExportInvalid
+from chalicelib.restore.model import Job, Mode, Note, Shard, Table, blocker
+from chalicelib.restore.new_table import creation_notes, definition_faults
+from chalicelib.restore.phases.creating import unfinished_notes
+from chalicelib.restore.target import (
+    TargetFacts,
+    capacity_notes,
+    facts_of_definition,
+    facts_of_table,
+    is_autoscaled,
+    kinesis_notes,
+    state_notes,
+    time_to_live_attribute,
+    time_to_live_notes,
+)
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
+
+_NAME_SHOWN = 100
+_MOST_NOTES = 20
+# An index of a chain is made within one invocation, at more than a hundred thousand records a second.
+MOST_INDEXED_RECORDS = 20_000_000
+Keys = list[tuple[str, str, str]]  # (role, attribute, type), HASH first
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was seen of a target. `described`: DescribeTable's `Table`; None where there is none. `facts`: None where
+    there is nothing to restore into, and `notes` say why."""
+
+    described: Mapping[str, Any] | None
+    facts: TargetFacts | None
+    notes: tuple[Note, ...]
 
 
 def check_target(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
-    """Whether the target can take this backup; nothing in it is touched, not even for a moment."""
+    definition = _definition(around, job, table)
+    if isinstance(definition, Note):
+        return Ended(notes=(*_known_blockers(table), definition))
+    target = look_at_target(around, job, table, definition)
+    notes = [*_known_blockers(table), *target.notes]
+    if target.described is not None:
+        notes += state_notes(target.described)
+        notes += _key_notes(table, definition, described_keys(target.described))
+        notes += _permission_notes(around.dynamodb, job, table, target.described)
+        notes += kinesis_notes(around.dynamodb, table.target)
+        notes += _appeared_notes(job, table)
+        notes += unfinished_notes(around.dynamodb, target.described)
+    notes += _index_notes(around, job, table)
+    if target.facts is None:
+        return Ended(notes=tuple(notes))
+    notes += _fact_notes(around, job, target.facts)
+    found = {
+        "target_facts": target.facts.encode(),
+        "target_digest": _digest(target, definition),
+        "is_new": target.facts.is_new,
+    }
+    return Ended(table_set=found, notes=tuple(notes))
+
+
+def _known_blockers(table: Table) -> list[Note]:
+    """The first ones: they are written in one transaction with the shard's end."""
+    shown = table.known_blockers[:_MOST_NOTES]
+    more = len(table.known_blockers) - len(shown)
+    return [*map(blocker, shown), *([blocker(f"{table.source}: and {more} more of this kind")] if more else [])]
+
+
+def _appeared_notes(job: Job, table: Table) -> list[Note]:
+    """Planned as absent, the target has no segments to be cleared in."""
+    if not job.clear_existing_data or table.clearing_total:
+        return []
+    return [blocker(f"target table {table.target} appeared while the restore was planned: ask again")]
+
+
+def _index_notes(around: Surroundings, job: Job, table: Table) -> list[Note]:
+    """Whether the last word on each key of a chain can be known."""
+    if job.key_count or not (job.resolves_chains or job.comparison.reads):
+        return []
+    records = sum(link.item_count for link in around.records.links(job.restore_id, table.number)[1:])
+    if records <= MOST_INDEXED_RECORDS:
+        return []
+    text = f"the increments of {table.source} have {records} records, more than the {MOST_INDEXED_RECORDS} of which a"
+    return [blocker(f"{text} worker finds the last on each key: restore with mode overwrite, and without verify")]
+
+
+def _definition(around: Surroundings, job: Job, table: Table) -> TableDefinition | Note:
+    try:
+        definition = read_definition(around.s3, job.bucket, table.definition_key)
+    except ExportInvalid as error:
+        return blocker(f"{table.source}: {error.message}")
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        return blocker(f"{table.source}: {table.definition_key} cannot be read: {error_text(error)}")
+    if definition.table_name != table.source:
+        name = definition.table_name
+        return blocker(f"{table.source}: {table.definition_key} is the definition of another table, {name}")
+    return definition
+
+
+def look_at_target(around: Surroundings, job: Job, table: Table, definition: TableDefinition) -> Target:
+    """Describes the target, or what it will be made as. Raises botocore's ClientError only where it may pass."""
     try:
         described = around.dynamodb.describe_table(TableName=table.target)["Table"]
     except ClientError as error:
         if is_transient(error):
             raise
-        return Ended(notes=(blocker(_describe_failure(table, error)),))
-    notes = [*_state_notes(table, described), *_schema_notes(around, job, table, described)]
-    notes += _permission_notes(around.dynamodb, job, table, described)
-    return Ended(notes=tuple(notes))
+        if error_code(error) != "ResourceNotFoundException":
+            text = f"target table {table.target} cannot be described: {error_text(error)}"
+            return Target(None, None, (blocker(text),))
+        return _absent(around, job, table, definition)
+    attribute, notes = time_to_live_attribute(around.dynamodb, table.target)
+    prices = around.settings.dynamodb_prices
+    return Target(described, facts_of_table(described, attribute, prices), tuple(notes))
 
 
-def _describe_failure(table: Table, error: ClientError) -> str:
-    if error_code(error) == "ResourceNotFoundException":
-        return f"target table {table.target} does not exist: create it first, with the keys of {table.source}"
-    return f"target table {table.target} cannot be described: {error_text(error)}"
+def _absent(around: Surroundings, job: Job, table: Table, definition: TableDefinition) -> Target:
+    if not job.create_missing_tables:
+        text = (
+            f"target table {table.target} does not exist: create it first, with the keys of {table.source},"
+            " or restore with create_missing_tables"
+        )
+        return Target(None, None, (blocker(text),))
+    faults = definition_faults(definition)
+    if faults:
+        text = f"{table.target} cannot be made from {table.definition_key}: {'; '.join(faults)}"
+        return Target(None, None, (blocker(text),))
+    region = around.dynamodb.meta.region_name
+    facts = facts_of_definition(definition, table.target, region, around.settings.dynamodb_prices)
+    return Target(None, facts, tuple(creation_notes(definition, region)))
 
 
-def _state_notes(table: Table, described: Mapping[str, Any]) -> list[Note]:
-    notes = []
-    status = described.get("TableStatus")
-    if status != "ACTIVE":
-        notes.append(blocker(f"target table {table.target} is {status}; it must be ACTIVE"))
-    replicas = [replica.get("RegionName", "?") for replica in described.get("Replicas", [])]
-    if replicas:
-        regions = ", ".join(replicas)
-        notes.append(warning(f"{table.target} is a global table: every write and delete also reaches {regions}"))
-    if described.get("StreamSpecification", {}).get("StreamEnabled"):
-        notes.append(warning(f"{table.target} has a stream: its consumers will see every restored item"))
-    return notes
+def _fact_notes(around: Surroundings, job: Job, facts: TargetFacts) -> list[Note]:
+    is_scaled = None
+    if not (facts.is_on_demand or facts.is_new):
+        is_scaled = is_autoscaled(around.autoscaling(), facts.table_name)
+    notes = [] if facts.is_new else capacity_notes(facts, is_scaled)
+    # A dry run counts the items that have expired: it says so at its end, with their number.
+    return notes if job.dry_run else [*notes, *time_to_live_notes(facts, None)]
 
 
-def _schema_notes(around: Surroundings, job: Job, table: Table, described: Mapping[str, Any]) -> list[Note]:
-    try:
-        definition = read_definition(around.s3, job.bucket, table.definition_key)
-    except ExportInvalid as error:
-        return [blocker(f"{table.source}: {error.message}")]
-    except ClientError as error:
-        if is_transient(error):
-            raise
-        return [blocker(f"{table.source}: {table.definition_key} cannot be read: {error_text(error)}")]
-    if definition.table_name != table.source:
-        name = definition.table_name
-        return [blocker(f"{table.source}: {table.definition_key} is the definition of another table, {name}")]
-    backed_up, target = definition_keys(definition), described_keys(described)
+def _digest(target: Target, definition: TableDefinition) -> str:
+    """Of what makes the target this one: made anew, or with another index, it is another plan."""
+    described = target.described
+    if described is None:
+        parts: list[Any] = ["new", definition.table_arn, definition.captured_at]
+    else:
+        indexes = [*described.get("GlobalSecondaryIndexes", []), *described.get("LocalSecondaryIndexes", [])]
+        names = sorted(str(index["IndexName"]) for index in indexes)
+        parts = [described.get("TableId"), described["TableArn"], described_keys(described), names]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+# --- keys and permissions ------------------------------------------------------------------------------------
+
+
+def _key_notes(table: Table, definition: TableDefinition, target: Keys) -> list[Note]:
+    backed_up = definition_keys(definition)
     if backed_up == target:
         return []
     return [
@@ -74,10 +180,6 @@ def _schema_notes(around: Surroundings, job: Job, table: Table, described: Mappi
             f"the backup of {table.source} has {_keys_text(backed_up)}"
         )
     ]
-
-
-_NAME_SHOWN = 100
-Keys = list[tuple[str, str, str]]  # (role, attribute, type), HASH first
 
 
 def described_keys(described: Mapping[str, Any]) -> Keys:
@@ -98,26 +200,43 @@ def _keys_text(keys: Keys) -> str:
 
 
 def _permission_notes(dynamodb: Client, job: Job, table: Table, described: Mapping[str, Any]) -> list[Note]:
-    """Whether this role may write to the target, and scan it if it is to be cleared."""
-    notes = []
-    if _is_denied(lambda: _try_impossible_delete(dynamodb, table.target)):
-        notes.append(blocker(f"no permission for dynamodb:BatchWriteItem on {table.target}"))
+    """Whether this role may do with the target what the restore asks of it."""
+    target = table.target
+    tried: list[tuple[str, Callable[[], object]]] = []
+    tried.append(("BatchWriteItem", lambda: _try_impossible_delete(dynamodb, target)))
+    if job.mode is Mode.MISSING_ONLY:
+        tried.append(("PutItem", lambda: _try_impossible_put(dynamodb, target)))
+    names = {f"#k{number}": key["AttributeName"] for number, key in enumerate(described["KeySchema"])}
     if job.clear_existing_data:
-        names = {f"#k{number}": key["AttributeName"] for number, key in enumerate(described["KeySchema"])}
-        scan = {"TableName": table.target, "Limit": 1, "ProjectionExpression": ", ".join(names)}
-        if _is_denied(lambda: dynamodb.scan(**scan, ExpressionAttributeNames=names)):
-            notes.append(blocker(f"no permission for dynamodb:Scan on {table.target}, which clearing needs"))
-    return notes
+        scan = {"TableName": target, "Limit": 1, "ProjectionExpression": ", ".join(names)}
+        tried.append(("Scan", lambda: dynamodb.scan(**scan, ExpressionAttributeNames=names)))
+    if job.mode is Mode.CHANGED_ONLY or job.comparison.reads:
+        tried.append(("BatchGetItem", lambda: _try_impossible_get(dynamodb, target)))
+    return [
+        blocker(f"no permission for dynamodb:{operation} on {target}, which this restore needs")
+        for operation, call in tried
+        if _is_denied(call)
+    ]
+
+
+def _impossible_key() -> dict[str, Any]:
+    """No key of any table: DynamoDB can only refuse it, as invalid where the role may act, as denied where not."""
+    return {f"tablevault-permission-probe-{uuid.uuid4().hex}": {"S": "probe"}}
 
 
 def _try_impossible_delete(dynamodb: Client, target: str) -> None:
-    """A request that cannot take effect: its key is no key of the table, so DynamoDB can only refuse it, as
-    invalid where the role may write, as denied where it may not."""
-    key = {f"tablevault-permission-probe-{uuid.uuid4().hex}": {"S": "probe"}}
-    dynamodb.batch_write_item(RequestItems={target: [{"DeleteRequest": {"Key": key}}]})
+    dynamodb.batch_write_item(RequestItems={target: [{"DeleteRequest": {"Key": _impossible_key()}}]})
 
 
-def _is_denied(call: Any) -> bool:
+def _try_impossible_put(dynamodb: Client, target: str) -> None:
+    dynamodb.put_item(TableName=target, Item=_impossible_key())
+
+
+def _try_impossible_get(dynamodb: Client, target: str) -> None:
+    dynamodb.batch_get_item(RequestItems={target: {"Keys": [_impossible_key()]}})
+
+
+def _is_denied(call: Callable[[], object]) -> bool:
     try:
         call()
     except ClientError as error:
@@ -126,90 +245,3 @@ def _is_denied(call: Any) -> bool:
         if is_transient(error):
             raise
     return False
-
-
-def check_files(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
-    """Data files of one load shard, from the first one not yet checked; the checkpoint is how many are."""
-    files = shard.planned_files()
-    state = _CheckState.decode(shard.checkpoint)
-    begun = state.files
-    for file in files[state.files :]:
-        if around.clock() >= run.soft_stop_ms:
-            return Yielded(state.encode(), progressed=state.files > begun)
-        try:
-            state = _check_file(around, run, job, table, file, state)
-        except (OutOfTime, Unavailable) as error:
-            progressed = state.files > begun
-            pause_ms = 0 if progressed else outage_pause_ms(shard)
-            return Yielded(state.encode(), progressed=progressed, reason=error.message, pause_ms=pause_ms)
-    untouched = msgspec.json.encode([FileCheckpoint()] * len(files)).decode()
-    counts = {
-        "data_files_read": state.read,
-        "uncompressed_bytes": state.uncompressed_bytes,
-        "not_items": state.not_items,
-    }
-    notes = tuple(Note(level, text) for level, text in state.notes)
-    failure = "data files are damaged" if any(note.level == "blocker" for note in notes) else None
-    return Ended(failure=failure, checkpoint=untouched, table_add=counts, notes=notes)
-
-
-def _readability(around: Surroundings, job: Job, table: Table, file: PlannedFile) -> list[tuple[str, str]]:
-    """A blocker when one byte of the file cannot be had: denied, a key that is gone, changed since it was listed.
-
-    Only before clearing: what is removed there must not depend on a permission nobody tried.
-    """
-    if not job.clear_existing_data:
-        return []
-    try:
-        around.s3.get_object(Bucket=job.bucket, Key=file.key, IfMatch=f'"{file.etag}"', Range="bytes=0-0")[
-            "Body"
-        ].read()
-    except ClientError as error:
-        if is_transient(error):
-            raise
-        return [("blocker", f"{table.source}: data file {file.key} cannot be read: {error_text(error)}")]
-    return []
-
-
-class _CheckState(msgspec.Struct, frozen=True):
-    """The checkpoint of a shard in CHECKING."""
-
-    files: int = 0
-    read: int = 0
-    uncompressed_bytes: int = 0
-    not_items: int = 0
-    notes: list[tuple[str, str]] = []
-
-    @classmethod
-    def decode(cls, text: str | None) -> "_CheckState":
-        return msgspec.json.decode(text, type=cls) if text else cls()
-
-    def encode(self) -> str:
-        return msgspec.json.encode(self).decode()
-
-
-def _check_file(
-    around: Surroundings, run: Invocation, job: Job, table: Table, file: PlannedFile, state: _CheckState
-) -> _CheckState:
-    if not (job.dry_run or file.content_check):
-        notes = [*state.notes, *_readability(around, job, table, file)]
-        return msgspec.structs.replace(state, files=state.files + 1, notes=notes)
-    data_file = DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count)
-    found = verify_data_file(
-        around.s3, job.bucket, data_file, parse_lines=job.dry_run, retry=backoff(around, run.give_up_ms)
-    )
-    notes = list(state.notes)
-    if found.damage:
-        notes.append(("blocker", f"{table.source}: data file {file.key}: {found.damage}"))
-    if found.bad_lines:
-        lines = ", ".join(str(line + 1) for line in found.first_bad_lines)
-        text = f"{found.bad_lines} lines are no items and will be rejected (first: {lines})"
-        notes.append(("warning", f"{table.source}: data file {file.key}: {text}"))
-    return msgspec.structs.replace(
-        state,
-        files=state.files + 1,
-        read=state.read + 1,
-        uncompressed_bytes=state.uncompressed_bytes + found.uncompressed_bytes,
-        not_items=state.not_items + found.bad_lines,
-        notes=notes,
-    )

@@ -34,6 +34,8 @@ def clear_segment(around: Surroundings, run: Invocation, job: Job, table: Table,
         random=around.random,
         deadline_ms=run.give_up_ms,
         on_unanswered=around.unanswered.note,
+        units_per_s=run.units_per_s,
+        allowance=run.allowance,
     )
     try:
         names = _key_names(around, table)

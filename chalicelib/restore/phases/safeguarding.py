@@ -4,6 +4,8 @@ CreateBackup has no client token. The backup's name carries the restore's id ins
 after the call, before its ARN was written down, is found again by that name.
 """
 
+from typing import Any
+
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, error_text, is_transient
@@ -18,12 +20,14 @@ _LATER = frozenset(
 
 
 def take_safety_backup(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
+    if table.is_new:
+        return Ended()  # it is not there yet: there is nothing to lose
     try:
         arn = _find_backup(around, job, table) or _create_backup(around, job, table)
         while True:
             details = around.dynamodb.describe_backup(BackupArn=arn)["BackupDescription"]["BackupDetails"]
             if details["BackupStatus"] == "AVAILABLE":
-                return Ended(table_set={"safety_backup_arn": arn})
+                return Ended(table_set=_kept(table, arn))
             if details["BackupStatus"] == "DELETED":
                 return Ended(failure=f"{table.target}: its safety backup {arn} was deleted while it was being made")
             if around.clock() >= run.soft_stop_ms:
@@ -37,8 +41,16 @@ def take_safety_backup(around: Surroundings, run: Invocation, job: Job, table: T
         return Ended(failure=f"{table.target}: no safety backup could be taken: {error_text(error)}")
 
 
+def _kept(table: Table, arn: str) -> dict[str, Any]:
+    """The first one is what stood there before anything was touched; a restore that was resumed takes another one."""
+    if table.safety_backup_arn in (None, arn):
+        return {"safety_backup_arn": arn}
+    return {"later_safety_backup_arns": sorted({*table.later_safety_backup_arns, arn})}
+
+
 def _name(job: Job) -> str:
-    return f"tablevault-{job.restore_id}"
+    """Of its own for each time the restore was resumed: what was written meanwhile is in no earlier backup."""
+    return f"tablevault-{job.restore_id}" + (f"-{job.resumes}" if job.resumes else "")
 
 
 def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:

@@ -1,43 +1,97 @@
 """VERIFYING, one table per shard: what every data file's line count became, against what the export recorded.
 
-Reads the ledger's shards only, and leaves one line per data file in the bucket as the restore's proof.
+Reads the ledger's shards only, and leaves one line per data file in the bucket as the restore's proof. What a file was
+cut into (slices, or turns of a chain that is resolved) is added up first: memory grows with the files that are begun
+and not complete, by some 700 bytes each. The lines go through a file on disk, so that none has to be held.
 """
+
+import tempfile
+from array import array
+from collections.abc import Iterator
+from typing import IO
 
 import msgspec
 
 from chalicelib.backup import layout
-from chalicelib.restore.model import Job, Kind, Shard, Stage, Table
+from chalicelib.restore.model import LOADED, FileCheckpoint, Job, Kind, PlannedFile, Shard, Stage, Table
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
+
+_COUNT_NAMES = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
+_HELD_BYTES = 1024 * 1024  # of results: more of them are on disk
 
 
 def verify_table(around: Surroundings, run: Invocation, job: Job, table: Table, shard: Shard) -> Answer:
     balanced = unbalanced = 0
-    lines = []
-    for load in around.records.shards(job.restore_id, Kind.LOAD, table.number):
-        for file, checkpoint in zip(load.planned_files(), load.file_checkpoints(), strict=True):
-            is_balanced = load.stage is Stage.DONE and checkpoint.verified and checkpoint.accounted == file.item_count
-            balanced += is_balanced
-            unbalanced += not is_balanced
-            lines.append(
-                msgspec.json.encode(
-                    {
-                        "data_file": file.key,
-                        "item_count": file.item_count,
-                        "balanced": is_balanced,
-                        "written": checkpoint.written,
-                        "unchanged": checkpoint.unchanged,
-                        "skipped": checkpoint.skipped,
-                        "deleted": checkpoint.deleted,
-                        "rejected": checkpoint.rejected,
-                        "filtered": checkpoint.filtered,
-                        "failure": load.reason if load.stage is Stage.FAILED else None,
-                    }
-                )
-            )
-    around.s3.put_object(
-        Bucket=job.bucket,
-        Key=layout.data_file_results_key(job.restore_id, table.source),
-        Body=b"".join(line + b"\n" for line in lines),
-        ContentType="application/x-ndjson",
-    )
+    with tempfile.SpooledTemporaryFile(_HELD_BYTES) as lines:
+        for result in _results(around.records.shards(job.restore_id, Kind.LOAD, table.number)):
+            balanced += result.is_balanced
+            unbalanced += not result.is_balanced
+            lines.write(result.line())
+        lines.seek(0)
+        _keep(around, layout.data_file_results_key(job.restore_id, table.source), job.bucket, lines)
     return Ended(table_set={"balanced": balanced, "unbalanced": unbalanced})
+
+
+def _keep(around: Surroundings, key: str, bucket: str, lines: IO[bytes]) -> None:
+    around.s3.put_object(Bucket=bucket, Key=key, Body=lines, ContentType="application/x-ndjson")
+
+
+class _Result:
+    """What became of one data file, over all of its parts that were seen so far."""
+
+    __slots__ = ("_counts", "_failure", "_is_good", "_item_count", "_key", "_lines", "_link", "_parts", "_turns")
+
+    def __init__(self, file: PlannedFile, link: int) -> None:
+        self._key, self._item_count, self._turns = file.key, file.item_count, file.turns
+        self._link = link
+        self._counts = array("q", [0] * len(_COUNT_NAMES))
+        self._lines = 0
+        self._parts = 0
+        self._is_good = True
+        self._failure: str | None = None
+
+    def add(self, part: PlannedFile, checkpoint: FileCheckpoint, shard: Shard) -> None:
+        self._parts += 1
+        self._lines += part.line_count
+        all_lines = checkpoint.accounted + checkpoint.elsewhere == part.line_count
+        self._is_good &= all_lines and checkpoint.verified and shard.stage in LOADED
+        for position, name in enumerate(_COUNT_NAMES):
+            self._counts[position] += getattr(checkpoint, name)
+        if shard.stage is Stage.FAILED:
+            self._failure = self._failure or shard.reason
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its parts cover every line as often as it is read."""
+        return self._lines == self._item_count * self._turns and self._parts >= self._turns
+
+    @property
+    def is_balanced(self) -> bool:
+        return self.is_complete and self._is_good and sum(self._counts) == self._item_count
+
+    def line(self) -> bytes:
+        result = {
+            "data_file": self._key,
+            "link": self._link,
+            "item_count": self._item_count,
+            "balanced": self.is_balanced,
+            **dict(zip(_COUNT_NAMES, self._counts, strict=True)),
+            "failure": self._failure,
+        }
+        return msgspec.json.encode(result) + b"\n"
+
+
+def _results(shards: Iterator[Shard]) -> Iterator[_Result]:
+    """One per data file, as soon as its last part was seen; in the end those of which parts are missing."""
+    begun: dict[str, _Result] = {}
+    for shard in shards:
+        for part, checkpoint in zip(shard.planned_files(), shard.file_checkpoints(), strict=True):
+            result = begun.pop(part.key, None)
+            if result is None:
+                result = _Result(part, shard.link)
+            result.add(part, checkpoint, shard)
+            if result.is_complete:
+                yield result
+            else:
+                begun[part.key] = result
+    yield from begun.values()

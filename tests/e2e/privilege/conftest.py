@@ -20,7 +20,9 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     config["stages"]["sandbox"]["environment_variables"]["DYNAMODB_TABLES"] = json.dumps(marked.BACKED_UP)
     config_path.write_text(json.dumps(config))
     with Sandbox(project_dir=project) as running:
-        yield Stand(running)
+        stand = Stand(running)
+        stand.stop_schedules()
+        yield stand
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ BINARY_MARK = secrets.token_bytes(24)
 BINARY_KEY_MARK = secrets.token_bytes(24)
 
 ORDERS = "marked-orders"
-DEVICES = "marked-devices"
+DEVICES = "marked-devices"  # has all a table can have: provisioned capacity that is scaled, an index, TTL, tags
+INDEX = "by-note"
+EXPIRY = "expires_at"
 UNPROTECTED = "marked-unprotected"  # no point-in-time recovery: its export fails
 # Named as a ledger: clearing must refuse it, whatever the request says.
 LEDGER_OF_ANOTHER_STAGE = "tablevault-other-ledger"
@@ -30,16 +32,58 @@ ORDER_COUNT = 1_050
 def create_tables(dynamodb: Any) -> None:
     keys = {ORDERS: "S", DEVICES: "B", UNPROTECTED: "S", LEDGER_OF_ANOTHER_STAGE: "B"}
     for name, key_type in keys.items():
-        dynamodb.create_table(
-            TableName=name,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": key_type}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        )
+        definition: dict[str, Any] = {
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": key_type}],
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        }
+        if name == DEVICES:
+            _furnish(definition)
+        dynamodb.create_table(TableName=name, **definition)
         if name in (ORDERS, DEVICES):
             dynamodb.update_continuous_backups(
                 TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
             )
+
+
+def _furnish(definition: dict[str, Any]) -> None:
+    capacity = {"ReadCapacityUnits": 10, "WriteCapacityUnits": 10}
+    definition["AttributeDefinitions"].append({"AttributeName": "note", "AttributeType": "S"})
+    definition |= {
+        "BillingMode": "PROVISIONED",
+        "ProvisionedThroughput": capacity,
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": INDEX,
+                "KeySchema": [{"AttributeName": "note", "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "ALL"},
+                "ProvisionedThroughput": capacity,
+            }
+        ],
+        "Tags": [{"Key": "team", "Value": "platform"}],
+        "DeletionProtectionEnabled": True,
+    }
+
+
+def furnish_devices(dynamodb: Any, scaling: Any) -> None:
+    """What is put on a table that exists: TTL, and the scaling of its write capacity."""
+    specification = {"Enabled": True, "AttributeName": EXPIRY}
+    dynamodb.update_time_to_live(TableName=DEVICES, TimeToLiveSpecification=specification)
+    place = {
+        "ServiceNamespace": "dynamodb",
+        "ResourceId": f"table/{DEVICES}",
+        "ScalableDimension": "dynamodb:table:WriteCapacityUnits",
+    }
+    scaling.register_scalable_target(**place, MinCapacity=10, MaxCapacity=40_000)
+    scaling.put_scaling_policy(
+        **place,
+        PolicyName=f"$table/{DEVICES}-scaling-policy",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 70.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "DynamoDBWriteCapacityUtilization"},
+        },
+    )
 
 
 def orders() -> list[Item]:

@@ -5,11 +5,12 @@ or does not end); None when all is well. It cleans up behind itself, so that the
 """
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 from chalicelib.restore.model import TERMINAL
-from tests.e2e.privilege import marked
+from tests.e2e.privilege import every_kind, marked
 from tests.e2e.privilege.whole_run import (
     TODAY,
     WholeRun,
@@ -21,6 +22,7 @@ from tests.e2e.privilege.whole_run import (
 
 Probe = Callable[[WholeRun], str | None]
 _MISSED = "2026-01-02"
+_MADE = "marked-made-by-a-probe"
 
 
 # --- the API ----------------------------------------------------------------------------------------------------
@@ -64,6 +66,21 @@ def back_up_by_hand(whole: WholeRun) -> str | None:
     if table["status"] == "FAILED":
         return f"the export is {table['status']}: {table['failure_message']}"
     whole.stand.await_backup(started["backup_date"])
+    return _unknown_scaling(whole, started["backup_date"])
+
+
+def _unknown_scaling(whole: WholeRun, backup_date: str) -> str | None:
+    """A table made from such a backup would have the capacity of one moment for ever."""
+    is_known = whole.stand.definition(backup_date, marked.DEVICES)["autoscaling"]
+    return None if is_known else "the backup does not say how the table's capacity was scaled"
+
+
+def ask_for_keys(whole: WholeRun) -> str | None:
+    body = {"backup_date": whole.small_backup_date, "keys": every_kind.asked_keys(), "dry_run": True}
+    said = whole.stand.ask("POST", "/restores", body)
+    if said.status != 202:
+        return f"POST /restores with keys answers {said.status} instead of 202"
+    whole.stand.forget(f"RESTORE#{said.body['restore_id']}")
     return None
 
 
@@ -105,14 +122,15 @@ def find_missed_set(whole: WholeRun) -> str | None:
 
 def _plan(whole: WholeRun, backup_date: str) -> None:
     """A folder nothing was exported to, so that no export is found there."""
-    whole.stand.plan_set_hours_ago(backup_date, whole.small_backup_date, marked.DEVICES, folder="unseen")
+    folder = f"unseen-{time.monotonic_ns()}"
+    whole.stand.plan_set_hours_ago(backup_date, whole.small_backup_date, marked.DEVICES, folder=folder)
 
 
 def _export_trouble(whole: WholeRun, backup_date: str) -> str | None:
     row = whole.stand.catalog.export_row(backup_date, marked.DEVICES)
     if row is None or row.export_arn is None:
         return f"no export was started: {row.failure_message if row else 'it has no row'}"
-    return None
+    return _unknown_scaling(whole, backup_date)
 
 
 def record_by_event(whole: WholeRun) -> str | None:
@@ -138,6 +156,33 @@ def record_by_reconcile(whole: WholeRun) -> str | None:
 def restore_and_clear(whole: WholeRun) -> str | None:
     """One worker does all of a restore: every phase, the safety backup and the clearing too."""
     return _work_alone(whole, {"clear_existing_data": True}, expected="COMPLETED")
+
+
+def restore_keys(whole: WholeRun) -> str | None:
+    return _work_alone(whole, {"keys": every_kind.asked_keys()}, expected="COMPLETED")
+
+
+def restore_what_changed(whole: WholeRun) -> str | None:
+    return _work_alone(whole, {"mode": "changed_only", "verify": "full"}, expected="COMPLETED")
+
+
+def look_at_capacity(whole: WholeRun) -> str | None:
+    """Whether the target's capacity is scaled: without the right a restore goes on, and says that it does not know."""
+    stand = whole.stand
+    restore_id = start_restore(stand, whole.small_backup_date, dry_run=True)
+    try:
+        _, error = stand.invoke_message("restore_shards", stand.message_of(restore_id))
+        warnings = stand.ask("GET", f"/restores/{restore_id}").body["warnings"]
+        return error or next((text for text in warnings if "is not known" in text), None)
+    finally:
+        stand.forget(f"RESTORE#{restore_id}")
+
+
+def make_a_table(whole: WholeRun) -> str | None:
+    trouble = _work_alone(whole, every_kind.into(_MADE), expected="COMPLETED")
+    if _MADE in whole.stand.sandbox.client("dynamodb").list_tables()["TableNames"]:
+        whole.stand.drop_table(_MADE)
+    return trouble
 
 
 def clear_a_ledger(whole: WholeRun) -> str | None:
@@ -207,14 +252,17 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("api_handler", "UseLedger"): read_ledger,
     ("api_handler", "ListLedger"): list_restores,
     ("api_handler", "ReadManifests"): read_manifest,
+    ("api_handler", "KeepAskedKeys"): ask_for_keys,
     ("api_handler", "ListBackups"): look_for_the_latest,
     ("api_handler", "WakeWorkers"): accept_restore,
     ("api_handler", "DescribeTables"): back_up_by_hand,
+    ("api_handler", "SeeAutoscaling"): back_up_by_hand,
     ("api_handler", "StartExports"): back_up_by_hand,
     ("api_handler", "WriteExports"): back_up_by_hand,
     ("authorize", "ReadTokens"): let_in,
     ("start_exports", "UseLedger"): run_schedule,
     ("start_exports", "DescribeTables"): run_schedule,
+    ("start_exports", "SeeAutoscaling"): run_schedule,
     ("start_exports", "StartExports"): run_schedule,
     ("start_exports", "ListExports"): run_schedule,
     ("start_exports", "DescribeExports"): run_schedule,
@@ -227,12 +275,18 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("restore_shards", "UseLedger"): restore_and_clear,
     ("restore_shards", "WakeWorkers"): wake_another_worker,
     ("restore_shards", "ReadBackups"): restore_and_clear,
+    ("restore_shards", "ReadAskedKeys"): restore_keys,
     ("restore_shards", "ListBackups"): restore_and_clear,
     ("restore_shards", "WriteReceipts"): restore_and_clear,
     ("restore_shards", "DescribeTargets"): restore_and_clear,
+    ("restore_shards", "SeeAutoscaling"): look_at_capacity,
     ("restore_shards", "WriteTargets"): restore_and_clear,
+    ("restore_shards", "ReadTargets"): restore_what_changed,
+    ("restore_shards", "CreateTargets"): make_a_table,
+    ("restore_shards", "FinishCreatedTargets"): make_a_table,
+    ("restore_shards", "ScaleCreatedTargets"): make_a_table,
     ("restore_shards", "ScanTargetsToClear"): restore_and_clear,
-    ("restore_shards", "NeverClearLedgers"): clear_a_ledger,
+    ("restore_shards", "NeverTargetLedgers"): clear_a_ledger,
     ("restore_shards", "TakeSafetyBackups"): restore_and_clear,
     ("restore_shards", "ListSafetyBackups"): restore_and_clear,
     ("restore_shards", "DescribeSafetyBackups"): restore_and_clear,
@@ -241,6 +295,7 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("reconcile", "UseLedger"): wake_by_reconcile,
     ("reconcile", "ListLedger"): wake_by_reconcile,
     ("reconcile", "DescribeTables"): find_missed_set,
+    ("reconcile", "SeeAutoscaling"): find_missed_set,
     ("reconcile", "StartExports"): find_missed_set,
     ("reconcile", "ListExports"): find_missed_set,
     ("reconcile", "DescribeExports"): find_missed_set,

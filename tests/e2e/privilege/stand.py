@@ -16,7 +16,7 @@ from chalicelib.backup.catalog import Catalog, export_key, set_key
 from chalicelib.ledger import Delete, Key, Ledger, Put, Update
 from chalicelib.restore.claims import shard_counts
 from chalicelib.restore.model import TERMINAL, Job, Kind, Status
-from chalicelib.restore.records import RestoreRecords, job_key, lock_key
+from chalicelib.restore.records import RestoreRecords, job_key, lock_key, lock_of
 from chalicelib.restore.slots import SlotMessage, slot_key
 from sandbox.emulator.decisions import DECISIONS_PATH
 from sandbox.isolation import open_local
@@ -36,6 +36,7 @@ class Stand:
     answers: list[tuple[str, bytes]] = field(default_factory=list)  # every answer of the API, headers and body
     results: list[tuple[str, bytes]] = field(default_factory=list)  # what directly invoked functions returned
     messages: list[tuple[str, bytes]] = field(default_factory=list)  # of the restore queue, while nobody took them
+    made_id: str = ""  # the restore that made a table
     _last_set: str = ""
 
     # --- the API ---------------------------------------------------------------------------------------------
@@ -114,6 +115,13 @@ class Stand:
     def invoke_message(self, function: str, body: str) -> tuple[Any, str | None]:
         record = {"messageId": "by-hand", "receiptHandle": "none", "body": body, "eventSource": "aws:sqs"}
         return self.invoke(function, {"Records": [record]})
+
+    def stop_schedules(self) -> None:
+        """Schedules fire when a test says so: `reconcile`, every minute, would do what others are to be seen doing."""
+        events = self.sandbox.client("events")
+        for rule in events.list_rules()["Rules"]:
+            if "ScheduleExpression" in rule:
+                events.disable_rule(Name=rule["Name"])
 
     def cool_down(self, function: str) -> None:
         """Ends the function's idle processes: the next call starts with nothing remembered."""
@@ -244,8 +252,9 @@ class Stand:
         self.set_row(Key(job_key(restore_id).pk, shard.sk), "reason", stage="CHECKED", claimed_until_ms=0)
         changes = {"status": Status.CANCELLING.value, "cancelled_in": "LOADING", "open_kind": "RESTORE"}
         self.set_row(job_key(restore_id), "expires_at_s", "reason", **changes)
-        for target in self.job(restore_id).targets:
-            self.ledger.write(Put(lock_key(target), {"restore_id": restore_id}))
+        job = self.job(restore_id)
+        for target in job.targets:
+            self.ledger.write(Put(lock_key(target), lock_of(job)._asdict()))
 
     def reopen(self, restore_id: str) -> None:
         """Takes a closed restore back to where it had ended and nothing was tidied up."""
@@ -256,6 +265,34 @@ class Stand:
         row = self.ledger.get(slot_key(restore_id, slot)) or {}
         message = SlotMessage(restore_id, slot, row["wake"], row["hop"])
         return json.dumps({name: getattr(message, name) for name in message.__struct_fields__})
+
+    # --- tables ----------------------------------------------------------------------------------------------
+
+    def scaled(self, table: str) -> list[tuple[str, int, int, float]]:
+        """What of a table's capacity is scaled, between which limits, and to which use of it."""
+        scaling = self.sandbox.client("application-autoscaling")
+        asked = {"ServiceNamespace": "dynamodb", "ResourceId": f"table/{table}"}
+        policies = {
+            each["ScalableDimension"]: each["TargetTrackingScalingPolicyConfiguration"]["TargetValue"]
+            for each in scaling.describe_scaling_policies(**asked)["ScalingPolicies"]
+        }
+        targets = scaling.describe_scalable_targets(ServiceNamespace="dynamodb", ResourceIds=[asked["ResourceId"]])[
+            "ScalableTargets"
+        ]
+        return [
+            (each["ScalableDimension"], each["MinCapacity"], each["MaxCapacity"], policies[each["ScalableDimension"]])
+            for each in targets
+        ]
+
+    def drop_table(self, table: str) -> None:
+        dynamodb = self.sandbox.client("dynamodb")
+        dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+        dynamodb.delete_table(TableName=table)
+
+    def definition(self, backup_date: str, table: str) -> dict[str, Any]:
+        key = f"native-exports/{backup_date}/{table}/table.json"
+        answer = self.sandbox.client("s3").get_object(Bucket=self.sandbox.stage.backup_bucket, Key=key)
+        return dict(json.loads(answer["Body"].read()))
 
     # --- IAM -------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.e2e
 
 # What real AWS asks for and the emulator does not; tests/unit/policies checks that it is there, and how wide.
 NOT_ENFORCED = {
+    "SetAlarmsOfScaling": "the emulator's scaling sets no alarms; AWS sets a policy's alarms with its caller's rights: "
+    "https://docs.aws.amazon.com/autoscaling/application/userguide/security_iam_id-based-policy-examples.html",
     "WriteLogs": "the emulator writes a function's logs itself; on AWS the function's role does",
     "ReceiveMessages": "the emulator polls queues itself; on AWS the event source mapping uses the function's role",
 }
@@ -26,6 +28,10 @@ NOT_ASKED_FOR = {
 }
 # A part that another statement grants too, and what it is there for all the same.
 ALSO_GRANTED = {
+    Part("restore_shards", "UseLedger", "Action", "dynamodb:PutItem"): (
+        "WriteTargets",
+        "as BatchWriteItem: missing_only puts item by item",
+    ),
     Part("restore_shards", "UseLedger", "Action", "dynamodb:BatchWriteItem"): (
         "WriteTargets",
         "WriteTargets takes in every table; whoever narrows it to the account's own must not lose the ledger",
@@ -47,10 +53,14 @@ def is_needed(part: Part, requests: list[Decision]) -> bool:
 
 
 def test_nothing_was_denied_that_the_service_needs(stand: Stand, whole: WholeRun) -> None:
-    """The one refusal of a whole run is the clearing of a ledger. (And, while lines that are no JSON are sent at all,
+    """The refusals of a whole run are those of ledgers as targets. (And, while lines that are no JSON are sent at all,
     a batch with one: the emulator cannot say which table it is for.)"""
     refused = {(each["action"], each["resource"].rsplit("/", 1)[-1]) for each in whole.decisions if _is_refusal(each)}
-    assert refused - {("dynamodb:BatchWriteItem", "*")} == {("dynamodb:Scan", "tablevault-other-ledger")}
+    assert refused - {("dynamodb:BatchWriteItem", "*")} == {
+        ("dynamodb:Scan", "tablevault-other-ledger"),
+        ("dynamodb:BatchGetItem", "tablevault-other-ledger"),
+        ("dynamodb:CreateTable", "tablevault-new-ledger"),
+    }
 
 
 def _is_refusal(decision: Decision) -> bool:

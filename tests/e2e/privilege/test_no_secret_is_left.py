@@ -1,7 +1,7 @@
 """After a whole run, no token and no item content is in anything it logged, wrote down or answered.
 
-Item content stands only where it must: in the exports' data files, and in `restores/{id}/rejected/`, which keeps what
-DynamoDB refused.
+Item content stands only where it must: in the exports' data files, in `restores/{id}/rejected/`, which keeps what
+DynamoDB refused, and in `restores/{id}/keys.json`, which keeps the keys that were asked for.
 """
 
 import base64
@@ -61,7 +61,8 @@ def _objects(stand: Stand) -> Iterator[Place]:
 
 
 def _must_hold_items(key: str) -> bool:
-    return (key.startswith("native-exports/") and "/data/" in key) or "/rejected/" in key
+    is_data = key.startswith("native-exports/") and "/data/" in key
+    return is_data or "/rejected/" in key or (key.startswith("restores/") and key.endswith("/keys.json"))
 
 
 def secrets_of(whole: WholeRun) -> dict[str, bytes]:

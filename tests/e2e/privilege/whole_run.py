@@ -18,7 +18,7 @@ from chalicelib.restore.records import job_key, shard_sk
 from chalicelib.restore.slots import slot_key
 from sandbox import seed
 from tests.e2e.conftest import wait_for
-from tests.e2e.privilege import marked
+from tests.e2e.privilege import every_kind, marked
 from tests.e2e.privilege.stand import Stand
 
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
@@ -43,16 +43,19 @@ def run(stand: Stand) -> WholeRun:
     stand.take_decisions()
     dynamodb = stand.sandbox.client("dynamodb")
     marked.create_tables(dynamodb)
+    marked.furnish_devices(dynamodb, stand.sandbox.client("application-autoscaling"))
     seed.put_items(dynamodb, marked.ORDERS, marked.orders())
     seed.put_items(dynamodb, marked.DEVICES, marked.devices())
     _back_up(whole)
     _back_up_what_was_missed(whole)
     _restore(whole)
+    whole.decisions = stand.take_decisions()
+    whole.decisions += every_kind.restore_in_every_way(stand, whole.small_backup_date)
     _cancel(whole)
     _lose_and_kill(whole)
     _send_strange_messages(whole)
     _knock(whole)
-    whole.decisions = stand.take_decisions()
+    whole.decisions += stand.take_decisions()
     return whole
 
 

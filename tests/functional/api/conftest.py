@@ -10,10 +10,20 @@ from moto import mock_aws
 
 from chalicelib.services import services
 from tests.functional.api.gateway import TOKENS, TOKENS_PARAMETER, Gateway
-from tests.functional.restore.world import ENVIRON, World, numbered
+from tests.functional.restore.world import ENVIRON, NOT_IN_MOTO, World, numbered
 
-# Each client is made once: moto answers whichever asks, and making one costs more than most tests.
-made_once = cache(boto3.client)
+make_client = boto3.client
+
+
+@cache
+def made_once(service, **settings):
+    """Each client is made once: moto answers whichever asks, and making one costs more than most tests."""
+    client = make_client(service, **settings)
+    if service == "dynamodb":
+        for name, call in NOT_IN_MOTO.items():
+            setattr(client, name, call)
+    return client
+
 
 # In every item of these tests, and nowhere else.
 ITEM_CONTENT = "the-customer's-secret"
@@ -54,8 +64,8 @@ def world(monkeypatch):
 def api(app_module, world):
     """The gateway. Whatever a test does, no answer and no log line may hold a token or the content of an item."""
     log = io.StringIO()
-    handler = logging.getLogger("tablevault").handlers[-1]
-    assert isinstance(handler, logging.StreamHandler)
+    handlers = logging.getLogger("tablevault").handlers
+    handler = next(each for each in reversed(handlers) if isinstance(each, logging.StreamHandler))
     before = handler.setStream(log)
     gateway = Gateway(app_module.app, world, log)
     yield gateway

@@ -18,6 +18,8 @@ GUARDED = [
     ("GET", "/restores", "backup:read"),
     ("GET", f"/restores/{RESTORE_ID}", "backup:read"),
     ("POST", f"/restores/{RESTORE_ID}/cancel", "restore:write"),
+    ("POST", f"/restores/{RESTORE_ID}/resume", "restore:write"),
+    ("POST", f"/restores/{RESTORE_ID}/retry-failed", "restore:write"),
 ]
 ROUTES = [(method, path) for method, path, _ in GUARDED]
 

@@ -21,7 +21,7 @@ def nothing_started(api):
 
 
 def test_all_faults_of_a_restore_request_are_named_at_once(api):
-    body = {"max_workers": 0, "mode": "missing_only", "tables": "orders", "dry_run": "yes", "backup_date": 7}
+    body = {"max_workers": 0, "mode": "upsert", "tables": "orders", "dry_run": "yes", "backup_date": 7}
     answer = api.call("POST", "/restores", body)
     assert set(faults(answer)) == {"$.max_workers", "$.mode", "$.tables", "$.dry_run", "$.backup_date"}
     document = answer.body

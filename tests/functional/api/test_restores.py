@@ -38,7 +38,8 @@ def test_a_restore_is_accepted_and_can_be_followed_to_its_end(api, body):
     assert (accepted.status, accepted.content_type) == (202, "application/json")
     restore_id = accepted.body["restore_id"]
     assert re.fullmatch(r"r-\d{8}T\d{6}Z-[0-9a-f]{8}", restore_id)
-    links = {"self": f"/restores/{restore_id}", "cancel": f"/restores/{restore_id}/cancel"}
+    links = {"self": f"/restores/{restore_id}"}
+    links |= {name.replace("-", "_"): f"{links['self']}/{name}" for name in ("cancel", "resume", "retry-failed")}
     assert accepted.body == {"restore_id": restore_id, "status": "PLANNING", "links": links}
 
     begun = api.call("GET", links["self"], token=READER)

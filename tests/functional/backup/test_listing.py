@@ -107,7 +107,7 @@ def test_set_names_are_only_those_of_sets(world):
 
 def test_a_manifest_of_a_newer_schema_is_refused_and_not_passed_over(world):
     key = f"{PREFIX}/{DATE}/manifest.json"
-    world.s3.put_object(Bucket=BUCKET, Key=key, Body=b'{"schema_version": 2}')
+    world.s3.put_object(Bucket=BUCKET, Key=key, Body=b'{"schema_version": 3}')
     with pytest.raises(ManifestInvalid, match="newer tablevault"):
         read_manifest(world.s3, BUCKET, PREFIX, DATE)
     with pytest.raises(ManifestInvalid, match="newer tablevault"):

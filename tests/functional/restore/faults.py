@@ -1,8 +1,12 @@
 """Faults for restores in the small world: what a test raises at a call, and what it asks about the restore then."""
 
+from typing import Any
+
 from botocore.exceptions import ClientError
 
 from tests.functional.restore.world import numbered
+
+COUNT_NAMES = ("written", "unchanged", "skipped", "deleted", "rejected", "filtered")
 
 
 class Killed(BaseException):
@@ -29,3 +33,10 @@ def is_to_target(name, request) -> bool:
 
 def status_of(world, restore_id):
     return world.services.records.job(restore_id).status
+
+
+def counts(restore: dict[str, Any]) -> dict[str, int]:
+    """Of a restore of one table, those that are not 0; their sum is the number of lines, or nothing is right."""
+    (table,) = restore["tables"]
+    assert sum(table[name] for name in COUNT_NAMES) == table["item_count"]
+    return {name: table[name] for name in COUNT_NAMES if table[name]}

@@ -233,7 +233,7 @@ def with_manifest(world, **changes):
 
 
 def test_a_manifest_of_a_newer_schema_is_refused_whatever_else_it_holds(world):
-    with_manifest(world, schema_version=2, tables="another shape altogether")
+    with_manifest(world, schema_version=3, tables="another shape altogether")
     with pytest.raises(ManifestInvalid, match="newer tablevault"):
         world.ask(backup_date=DATE)
 

@@ -62,7 +62,7 @@ def test_planning_that_is_repeated_with_fewer_segments_leaves_none_of_the_first_
     restore = world.settle(restore_id)
     assert restore["status"] == "COMPLETED"
     table = world.services.records.tables(restore_id)[0]
-    for status in PHASES:
+    for status in set(PHASES) - {Status.COMPARING}:
         assert table.phase(status).ended == table.phase(status).total
     assert len(list(world.services.records.shards(restore_id, Kind.CLEAR))) == table.clearing_total
     assert len(list(world.services.records.shards(restore_id, Kind.LOAD))) == table.loading_total
@@ -97,7 +97,7 @@ def test_a_set_without_tables_is_refused_instead_of_completed(world):
 
 
 def test_a_set_of_more_tables_than_one_restore_takes_is_refused_at_once(world, monkeypatch):
-    monkeypatch.setattr("chalicelib.restore.desk.MAX_TABLES", 2)
+    monkeypatch.setattr("chalicelib.restore.acceptance.MAX_TABLES", 2)
     world.back_up({name: numbered(1) for name in ("aaa", "bbb", "ccc")})
     with pytest.raises(InvalidRequest, match="has 3 tables, one restore takes at most 2"):
         world.ask(backup_date="2026-11-21")

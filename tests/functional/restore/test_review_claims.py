@@ -9,6 +9,7 @@ from chalicelib.errors import Conflict
 from chalicelib.restore.claims import ClaimLost
 from chalicelib.restore.model import PHASES, Kind, Stage, Status
 from chalicelib.restore.slots import SlotMessage, slot_key
+from chalicelib.restore.work import Ended
 from chalicelib.restore.worker import CLAIM_MARGIN_MS
 from tests.functional.restore.faults import Killed, client_error, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import LEDGER, numbered
@@ -124,14 +125,14 @@ def test_nothing_is_written_under_a_claim_that_lapsed_and_went_to_another_worker
 
     late = take_and_claim(world.clock())
     current = take_and_claim(world.clock() + 1_000)
-    answer = {"failure": None, "checkpoint": None, "table_set": {}, "table_add": {"written": 7}, "notes": ()}
+    answer = Ended(table_add={"written": 7})
     with pytest.raises(ClaimLost):
         claims.checkpoint(restore_id, late, "[]")
     with pytest.raises(ClaimLost):
-        claims.end_shard(restore_id, late, **answer)
+        claims.end_shard(restore_id, late, answer)
     assert records.tables(restore_id)[0].written == 0
-    claims.end_shard(restore_id, current, **answer)
-    claims.end_shard(restore_id, current, **answer)  # its first answer was lost
+    claims.end_shard(restore_id, current, answer)
+    claims.end_shard(restore_id, current, answer)  # its first answer was lost
     assert records.tables(restore_id)[0].written == 7
 
 

@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import boto3
+import msgspec
 
 from chalicelib import entry
 from chalicelib.aws import Clients
 from chalicelib.backup import layout
+from chalicelib.backup.chain import links_of
 from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition, encode_definition
 from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.manifest import BACKUP_TYPE, SCHEMA_VERSION, Manifest, ManifestTable, encode_manifest
-from chalicelib.clock import iso
+from chalicelib.backup.reading import read_manifest
+from chalicelib.clock import from_iso, iso
 from chalicelib.restore.requests import parse_restore_request
 from chalicelib.services import Services
 from chalicelib.settings import read_settings
+from sandbox.exports.incremental import Change, write_incremental_export
 from sandbox.exports.writer import WrittenExport, write_export
 from sandbox.resources import LEDGER_DEFINITION
 
@@ -27,6 +31,7 @@ QUEUE = "tablevault-tests-restore"
 DATE = "2026-11-21"
 PREFIX = "native-exports"
 START_MS = 1_795_000_000_000
+_DAY_MS = 24 * 3600 * 1000  # an incremental export covers no more
 REGION = "eu-west-1"
 
 ENVIRON = {
@@ -62,6 +67,12 @@ class LambdaContext:
         return self._deadline_ms - self._clock()
 
 
+# Calls that moto does not answer, as DynamoDB answers them for these tests' tables.
+NOT_IN_MOTO: dict[str, Callable[..., Any]] = {
+    "describe_kinesis_streaming_destination": lambda **_: {"KinesisDataStreamDestinations": []}
+}
+
+
 class Faulty:
     """A client whose calls go through a hook first: it may raise, or change what happens, by the call's name."""
 
@@ -70,7 +81,7 @@ class Faulty:
         self._hook = hook
 
     def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._client, name)
+        attribute = NOT_IN_MOTO.get(name) or getattr(self._client, name)
         if not callable(attribute) or name.startswith("_") or name in ("get_paginator", "get_waiter"):
             return attribute
 
@@ -144,39 +155,92 @@ class World:
         entries = []
         keys = list(keys)
         for name, items in tables.items():
-            arn = f"arn:aws:dynamodb:{REGION}:123456789012:table/{name}"
             exports[name] = write_export(
                 self.s3,
                 bucket=BUCKET,
                 prefix=layout.export_prefix(PREFIX, date, name),
-                table_arn=arn,
+                table_arn=_arn(name),
                 items=items,
                 key_names=[key for key, _, _ in keys],
                 partitions=partitions,
+                now_ms=self.clock,
             )
-            definition = TableDefinition(
-                table_name=name,
-                table_arn=arn,
-                captured_at=iso(self.clock()),
-                keys=tuple(KeyAttribute(key, role) for key, _, role in keys),
-                attributes=tuple(Attribute(key, kind) for key, kind, _ in keys),
-                billing_mode="PAY_PER_REQUEST",
-            )
-            definition_key = layout.definition_key(PREFIX, date, name)
-            self.s3.put_object(Bucket=BUCKET, Key=definition_key, Body=encode_definition(definition))
-            entries.append(self._entry(name, arn, exports[name], definition_key))
+            definition_key = self._put_definition(date, name, keys)
+            entries.append(self._entry(name, exports[name], definition_key))
         for name, reason in (failed or {}).items():
             entries.append(ManifestTable(table_name=name, status="FAILED", failure_code="Test", failure_message=reason))
         self._put_manifest(date, entries)
         return exports
 
-    def _entry(self, name: str, arn: str, export: WrittenExport, definition_key: str) -> ManifestTable:
+    def back_up_increment(
+        self,
+        date: str,
+        tables: dict[str, list[Change]],
+        *,
+        base: str = DATE,
+        keys: Iterable[tuple[str, str, str]] = (("id", "S", "HASH"),),
+        view: str = "NEW_AND_OLD_IMAGES",
+        partitions: int = 4,
+    ) -> dict[str, WrittenExport]:
+        """A finished set of what changed in the day after the set `base`, which may be an increment itself. Its
+        manifest names all that is needed to restore it."""
+        exports: dict[str, WrittenExport] = {}
+        entries = []
+        keys = list(keys)
+        before = read_manifest(self.s3, BUCKET, PREFIX, base)
+        for name, changes in tables.items():
+            table = before.table(name)
+            assert table is not None
+            links = links_of(table)
+            from_ms = from_iso(links[-1].export_to or links[-1].export_time or "") // 1000 * 1000
+            to_ms = from_ms + _DAY_MS
+            exports[name] = write_incremental_export(
+                self.s3,
+                bucket=BUCKET,
+                prefix=layout.export_prefix(PREFIX, date, name),
+                table_arn=_arn(name),
+                records=changes,
+                key_names=[key for key, _, _ in keys],
+                from_ms=from_ms,
+                to_ms=to_ms,
+                view=view,
+                partitions=partitions,
+            )
+            entry = self._entry(name, exports[name], self._put_definition(date, name, keys))
+            entries.append(
+                msgspec.structs.replace(
+                    entry,
+                    export_type="INCREMENTAL_EXPORT",
+                    export_time=None,
+                    export_from=iso(from_ms),
+                    export_to=iso(to_ms),
+                    base=links,
+                )
+            )
+        self._put_manifest(date, entries)
+        return exports
+
+    def _put_definition(self, date: str, name: str, keys: list[tuple[str, str, str]]) -> str:
+        definition = TableDefinition(
+            table_name=name,
+            table_arn=_arn(name),
+            captured_at=iso(self.clock()),
+            keys=tuple(KeyAttribute(key, role) for key, _, role in keys),
+            attributes=tuple(Attribute(key, kind) for key, kind, _ in keys),
+            billing_mode="PAY_PER_REQUEST",
+        )
+        definition_key = layout.definition_key(PREFIX, date, name)
+        self.s3.put_object(Bucket=BUCKET, Key=definition_key, Body=encode_definition(definition))
+        return definition_key
+
+    def _entry(self, name: str, export: WrittenExport, definition_key: str) -> ManifestTable:
         file_list = self.s3.get_object(Bucket=BUCKET, Key=export.files_key)["Body"].read()
         return ManifestTable(
             table_name=name,
             status="COMPLETED",
-            table_arn=arn,
+            table_arn=_arn(name),
             export_arn=export.export_arn,
+            export_time=iso(export.facts.export_time_ms),
             item_count=export.item_count,
             data_files=len(export.files),
             manifest_summary_key=export.summary_key,
@@ -258,7 +322,9 @@ class World:
         return self.settle(self.ask(**body))
 
     def receipt(self, restore_id: str) -> dict[str, Any]:
-        body = self.s3.get_object(Bucket=BUCKET, Key=f"restores/{restore_id}/receipt.json")["Body"]
+        """Of the last time it ended."""
+        key = self.services.desk.describe(restore_id)["receipt_key"]
+        body = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"]
         receipt: dict[str, Any] = json.load(body)
         return receipt
 
@@ -270,6 +336,10 @@ class World:
     def open_work(self) -> list[str]:
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=LEDGER)
         return [item["pk"]["S"] for page in pages for item in page["Items"] if "open_kind" in item]
+
+
+def _arn(table: str) -> str:
+    return f"arn:aws:dynamodb:{REGION}:123456789012:table/{table}"
 
 
 def numbered(count: int, start: int = 0, **attributes: Any) -> list[dict[str, Any]]:

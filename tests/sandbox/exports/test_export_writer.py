@@ -8,6 +8,7 @@ import random
 import re
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,12 +16,26 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from sandbox.exports.layout import ExportFacts, Item
+from chalicelib.clock import from_iso
+from sandbox.exports.incremental import Change, Delete, Insert, Update, write_incremental_export
+from sandbox.exports.layout import (
+    DataFile,
+    ExportFacts,
+    ExportKeys,
+    Item,
+    Window,
+    change_line,
+    files_manifest,
+    one_part_etag,
+    summary_manifest,
+)
 from sandbox.exports.partitions import Partitions
 from sandbox.exports.writer import WrittenExport, write_export, write_partitions
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:000000000000:table/orders"
 _SESSION = boto3.session.Session(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+_REAL_6 = Path(__file__).parents[3] / "../shared/export-samples/bucket/real-6"
+needs_real_6 = pytest.mark.skipif(not _REAL_6.exists(), reason="the real exports are not at hand")
 EMPTY_GZIP = bytes.fromhex("1f8b08000000000000ff0300" + "00" * 8)
 
 
@@ -197,3 +212,131 @@ def test_memory_stays_flat_however_many_items_there_are() -> None:
             tracemalloc.stop()
         assert partitions.item_count == 400
     assert peak_bytes < 2_000_000  # of 8 MB, or 11 as base64
+
+
+# --- incremental -----------------------------------------------------------------------------------------------------
+
+CHANGES: list[Change] = [
+    Insert({"z": {"S": "new"}, "id": {"S": "a"}, "b": {"B": b"\x00\xff"}}),
+    Update({"id": {"S": "b"}, "n": {"N": "1"}}, {"n": {"N": "2"}, "id": {"S": "b"}}),
+    Delete({"n": {"N": "1"}, "id": {"S": "c"}}),
+]
+FROM_MS, TO_MS = 1_763_640_000_000, 1_763_711_000_000
+
+
+def _write_changes(s3: Any, changes: list[Change], **options: Any) -> WrittenExport:
+    arguments: dict[str, Any] = {
+        "bucket": "backups",
+        "prefix": "native-exports/orders",
+        "table_arn": TABLE_ARN,
+        "records": iter(changes),
+        "key_names": ("id",),
+        "from_ms": FROM_MS,
+        "to_ms": TO_MS,
+        "now_ms": lambda: 1_763_712_000_123,
+        "random_bytes": random.Random(8).randbytes,
+    }
+    return write_incremental_export(s3, **{**arguments, **options})
+
+
+def test_incremental_exports_of_a_prefix_share_a_folder_for_their_data_and_nothing_else(s3: Any) -> None:
+    one = _write_changes(s3, CHANGES)
+    two = _write_changes(s3, CHANGES, random_bytes=random.Random(9).randbytes)
+    listed = [each["Key"] for each in s3.list_objects_v2(Bucket="backups")["Contents"]]
+    shared = [key for key in listed if "/data/" in key]
+    assert sorted(shared) == sorted(file.key for file in (*one.files, *two.files))
+    assert len(shared) == 8
+    assert all(re.fullmatch(r"native-exports/orders/AWSDynamoDB/data/[a-z2-7]{26}\.json\.gz", key) for key in shared)
+    names = ["_started", "manifest-files.json", "manifest-files.md5", "manifest-summary.json", "manifest-summary.md5"]
+    for written in (one, two):
+        root = f"native-exports/orders/AWSDynamoDB/{written.export_id}/"
+        assert sorted(key for key in listed if key.startswith(root)) == [root + name for name in names]
+        assert written.export_id.startswith("01763712000000-")  # a whole second
+
+
+def test_records_say_before_and_after_with_their_attributes_in_order(s3: Any) -> None:
+    lines = sorted(_lines(s3, _write_changes(s3, CHANGES)))
+    assert lines == [
+        b'{"Metadata":{"WriteTimestampMicros":{"N":"1763640000000000"}},"Keys":{"id":{"S":"a"}},'
+        b'"NewImage":{"b":{"B":"AP8="},"id":{"S":"a"},"z":{"S":"new"}}}',
+        b'{"Metadata":{"WriteTimestampMicros":{"N":"1763640000000001"}},"Keys":{"id":{"S":"b"}},'
+        b'"OldImage":{"id":{"S":"b"},"n":{"N":"1"}},"NewImage":{"id":{"S":"b"},"n":{"N":"2"}}}',
+        b'{"Metadata":{"WriteTimestampMicros":{"N":"1763640000000002"}},"Keys":{"id":{"S":"c"}},'
+        b'"OldImage":{"id":{"S":"c"},"n":{"N":"1"}}}',
+    ]
+
+
+def test_without_old_images_a_removal_has_its_keys_alone(s3: Any) -> None:
+    written = _write_changes(s3, CHANGES, view="NEW_IMAGE")
+    records = sorted((json.loads(line) for line in _lines(s3, written)), key=lambda record: str(record["Keys"]))
+    assert [list(record) for record in records] == [
+        ["Metadata", "Keys", "NewImage"],
+        ["Metadata", "Keys", "NewImage"],
+        ["Metadata", "Keys"],
+    ]
+    assert json.loads(_read(s3, written.summary_key))["outputView"] == "NEW_IMAGE"
+
+
+def test_an_incremental_summary_has_a_window_and_no_export_time(s3: Any) -> None:
+    written = _write_changes(s3, CHANGES)
+    summary = json.loads(_read(s3, written.summary_key))
+    assert (summary["exportFromTime"], summary["exportToTime"]) == (
+        "2025-11-20T12:00:00.000Z",
+        "2025-11-21T07:43:20.000Z",
+    )
+    assert "exportTime" not in summary
+    assert (summary["itemCount"], summary["billedSizeBytes"]) == (3, 10_000_000)
+    entries = [json.loads(line) for line in _read(s3, written.files_key).split(b"\n")[:-1]]
+    assert sum(entry["itemCount"] for entry in entries) == 3
+    assert {entry["dataFileS3Key"] for entry in entries} == {file.key for file in written.files}
+
+
+@needs_real_6
+def test_the_manifests_of_a_real_incremental_export_come_out_byte_for_byte() -> None:
+    (path,) = _REAL_6.rglob("manifest-summary.json")
+    real = json.loads(path.read_bytes())
+    window = Window(from_iso(real["exportFromTime"]), from_iso(real["exportToTime"]), real["outputView"])
+    facts = ExportFacts(
+        export_id=real["exportArn"].rpartition("/")[2],
+        table_arn=real["tableArn"],
+        table_id=real["tableId"],
+        bucket=real["s3Bucket"],
+        prefix=real["s3Prefix"],
+        start_ms=from_iso(real["startTime"]),
+        export_time_ms=0,
+        window=window,
+    )
+    keys = ExportKeys(facts.prefix, facts.export_id, is_incremental=True)
+    assert path.read_bytes() == summary_manifest(
+        facts,
+        manifest_files_key=keys.manifest_files,
+        end_ms=from_iso(real["endTime"]),
+        billed_size_bytes=real["billedSizeBytes"],
+        item_count=real["itemCount"],
+    )
+    file_list = (_REAL_6 / keys.manifest_files).read_bytes()
+    files = []
+    for line in file_list.split(b"\n")[:-1]:
+        entry = json.loads(line)
+        digest = base64.b64decode(entry["md5Checksum"])
+        files.append(DataFile(entry["dataFileS3Key"], entry["itemCount"], digest, one_part_etag(digest)))
+        assert entry["dataFileS3Key"].startswith(keys.data_folder)
+    assert files_manifest(files) == file_list
+
+
+@needs_real_6
+def test_the_records_of_a_real_incremental_export_come_out_byte_for_byte() -> None:
+    paths = sorted(_REAL_6.rglob("*.json.gz"))
+    lines = [line for path in paths for line in gzip.decompress(path.read_bytes()).splitlines(keepends=True)]
+    assert len(lines) == 5
+    for line in lines:
+        record = json.loads(line)
+        shuffled = {name: dict(reversed(record[name].items())) for name in ("OldImage", "NewImage") if name in record}
+        made = change_line(
+            old=shuffled.get("OldImage"),
+            new=shuffled.get("NewImage"),
+            key_names=("pk", "sk"),
+            written_at_us=int(record["Metadata"]["WriteTimestampMicros"]["N"]),
+            view="NEW_AND_OLD_IMAGES",
+        )
+        assert made == line

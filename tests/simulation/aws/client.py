@@ -14,8 +14,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from chalicelib.aws import Clients
-from chalicelib.restore.datapath.raw_batch import attributes
+from chalicelib.restore.datapath.raw_batch import plain
 from tests.simulation.aws.dynamodb import Answer, Request, error
+from tests.simulation.aws.raw import RAW_OPERATIONS
 from tests.simulation.faults import Fault
 from tests.simulation.scheduler import Dead
 
@@ -23,6 +24,7 @@ ATTEMPTS = 3  # as chalicelib.aws configures botocore
 _TIMEOUT_US = 5_000_000
 _LATEST_EFFECT_US = 10_000_000
 _TRANSACTION_US = (1_000, 6_000)
+_LEFT = {"batch_write_item": "UnprocessedItems", "batch_get_item": "UnprocessedKeys"}
 _SINGLE_WRITES = ("put_item", "update_item", "delete_item")
 _TRIED_AGAIN = frozenset({"ProvisionedThroughputExceededException", "InternalServerError", "SlowDown", "InternalError"})
 _TRIED_AGAIN_TOO = frozenset({"TransactionInProgressException", "ThrottlingException"})
@@ -46,10 +48,12 @@ class Caller:
             if attempt:
                 self.scheduler.sleep(self.random.random() * min(20.0, 0.05 * 2**attempt))
             try:
-                return self._attempt(service, operation, request)
+                return {**self._attempt(service, operation, request), "ResponseMetadata": _metadata(attempt)}
             except (ClientError, ReadTimeoutError) as failure:
                 if isinstance(failure, ReadTimeoutError):
                     self.on_give_up(operation, failure)
+                else:
+                    _metadata_of(failure)["RetryAttempts"] = attempt
                 if attempt == attempts - 1 or not _is_tried_again(failure):
                     raise
         raise AssertionError("unreachable")
@@ -119,13 +123,16 @@ class Caller:
         return int(self.random.randrange(500, 8_000))
 
     def _of_slow_targets(self, operation: str, request: Request) -> int:
-        is_to_target = operation == "batch_write_item" and self.world.ledger.name not in request["RequestItems"]
+        if operation == "batch_write_item":
+            is_to_target = self.world.ledger.name not in request["RequestItems"]
+        else:
+            is_to_target = operation == "put_item" and request["TableName"] != self.world.ledger.name
         return int(self.world.slow_writes_us) if is_to_target else 0
 
     def _refuse_in_conflict(self, operation: str, request: Request) -> None:
         """A row that is part of a transaction under way refuses writes and other transactions, also those that only
         check it: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html"""
-        rows = _rows(operation, request)
+        rows = _rows(operation, request, self.world.ledger.name)
         if not rows or not (self.faults.hits(Fault.CONFLICT) or rows & self.world.rows_in_flight):
             return
         if operation == "transact_write_items":
@@ -141,7 +148,7 @@ class Caller:
         if operation != "transact_write_items":
             yield
             return
-        rows = _rows(operation, request)
+        rows = _rows(operation, request, self.world.ledger.name)
         held_us = self.random.randrange(*_TRANSACTION_US)
         self.world.rows_in_flight.update(rows)
         self.scheduler.after(held_us, lambda: self.world.rows_in_flight.difference_update(rows))
@@ -149,11 +156,12 @@ class Caller:
         self.scheduler.wait(held_us)
 
     def _effect(self, service: str, operation: str, request: Request) -> Answer:
-        left: dict[str, list[Any]] = {}
-        if operation == "batch_write_item" and self.faults.hits(Fault.UNPROCESSED):
-            request, left = _without_some(request, self.random)
+        left: dict[str, Any] = {}
+        if operation in _LEFT and self.faults.hits(Fault.UNPROCESSED):
+            without_some = _without_some_writes if operation == "batch_write_item" else _without_some_keys
+            request, left = without_some(request, self.random)
         answer: Answer = self.world.effects[(service, operation)](request)
-        return {**answer, "UnprocessedItems": left} if left else answer
+        return {**answer, _LEFT[operation]: left} if left else answer
 
     def _effect_of_the_dead(self, service: str, operation: str, request: Request) -> None:
         """Whether it succeeds or not, nobody hears of it."""
@@ -178,18 +186,37 @@ def _failure(service: str, operation: str, *, is_throttled: bool) -> ClientError
     return error("InternalServerError", operation, status=500)
 
 
-def _without_some(request: Request, random: Any) -> tuple[Request, dict[str, list[Any]]]:
+def _metadata(retry_attempts: int) -> dict[str, Any]:
+    return {"HTTPStatusCode": 200, "RetryAttempts": retry_attempts}
+
+
+def _metadata_of(failure: ClientError) -> dict[str, Any]:
+    metadata: dict[str, Any] = failure.response["ResponseMetadata"]
+    return metadata
+
+
+def _without_some_writes(request: Request, random: Any) -> tuple[Request, dict[str, Any]]:
     """A batch whose last writes stay undone; at least one is done."""
     ((table, writes),) = request["RequestItems"].items()
     done = random.randrange(1, len(writes)) if len(writes) > 1 else 1
-    return {"RequestItems": {table: writes[:done]}}, {table: writes[done:]} if done < len(writes) else {}
+    left = {table: writes[done:]} if done < len(writes) else {}
+    return {**request, "RequestItems": {table: writes[:done]}}, left
 
 
-def _rows(operation: str, request: Request) -> set[tuple[str, ...]]:
+def _without_some_keys(request: Request, random: Any) -> tuple[Request, dict[str, Any]]:
+    """A read whose last keys stay unread; at least one is read."""
+    ((table, asked),) = request["RequestItems"].items()
+    keys = asked["Keys"]
+    done = random.randrange(1, len(keys)) if len(keys) > 1 else 1
+    left = {table: {**asked, "Keys": keys[done:]}} if done < len(keys) else {}
+    return {**request, "RequestItems": {table: {**asked, "Keys": keys[:done]}}}, left
+
+
+def _rows(operation: str, request: Request, ledger: str) -> set[tuple[str, ...]]:
     """The ledger rows a transaction or a write of a single item is about."""
     if operation == "transact_write_items":
         writes = [write for entry in request["TransactItems"] for write in entry.values()]
-    elif operation in _SINGLE_WRITES:
+    elif operation in _SINGLE_WRITES and request["TableName"] == ledger:
         writes = [request]
     else:
         return set()
@@ -215,6 +242,11 @@ class SimulatedS3(SimulatedClient):
     def get_object(self, **request: Any) -> Answer:
         answer = self._caller.call("s3", "get_object", request)
         return {**answer, "Body": Stream(answer["Body"], self._caller)}
+
+    def put_object(self, **request: Any) -> Answer:
+        body = request["Body"]  # read once: botocore sends the same bytes with every attempt
+        content = body.read() if hasattr(body, "read") else bytes(body)
+        return self._caller.call("s3", "put_object", {**request, "Body": content})
 
     def get_paginator(self, operation: str) -> Any:
         def pages(**request: Any) -> Iterator[Answer]:
@@ -286,23 +318,19 @@ class SimulatedDynamoDB(SimulatedClient):
 
     def _answer_raw(self, event: str, *, request: Any) -> list[tuple[Any, Any]]:
         """`before-send`: one attempt, whose failure is the raw path's to handle."""
-        document = json.loads(request.body)
-        ((table, raw),) = document["RequestItems"].items()
-        by_id: dict[int, Any] = {}
-        writes = []
-        for entry in raw:
-            write = {"PutRequest": {"Item": attributes(entry["PutRequest"]["Item"])}}
-            by_id[id(write)] = entry
-            writes.append(write)
+        operation = RAW_OPERATIONS[event.rpartition(".")[2]]
+        document, raw_by_id = operation.given(json.loads(request.body))
         try:
-            answer = self._caller.call("dynamodb", "batch_write_item", {"RequestItems": {table: writes}}, attempts=1)
+            answer = self._caller.call("dynamodb", operation.name, document, attempts=1)
         except ClientError as failure:
             code, status = failure.response["Error"]["Code"], failure.response["ResponseMetadata"]["HTTPStatusCode"]
-            body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code}).encode()
-            return [(None, SimpleNamespace(status_code=status, content=body))]
-        left = {name: [by_id[id(write)] for write in entries] for name, entries in answer["UnprocessedItems"].items()}
-        body = json.dumps({"UnprocessedItems": left}, separators=(",", ":")).encode()
-        return [(None, SimpleNamespace(status_code=200, content=body))]
+            refusal: dict[str, Any] = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code}
+            if "Item" in failure.response:
+                refusal["Item"] = plain(failure.response["Item"])
+            return [(None, SimpleNamespace(status_code=status, content=json.dumps(refusal).encode()))]
+        del answer["ResponseMetadata"]
+        content = json.dumps(operation.answered(answer, raw_by_id), separators=(",", ":")).encode()
+        return [(None, SimpleNamespace(status_code=200, content=content))]
 
 
 @cache
@@ -329,3 +357,4 @@ class SimulatedClients(Clients):
         self._by_service["dynamodb"] = SimulatedDynamoDB(caller)
         self._by_service["s3"] = SimulatedS3(caller)
         self._by_service["sqs"] = SimulatedSQS(caller, container)
+        self._by_service["application-autoscaling"] = SimulatedClient("application-autoscaling", caller)

@@ -49,6 +49,11 @@ class Table:
     partitions: dict[Any, dict[KeyTuple, Item]] = field(default_factory=lambda: defaultdict(dict))
     indexes: dict[str, Index] = field(default_factory=dict)
     has_recovery: bool = True
+    recovery_days: int = 35
+    active_at_ms: int = 0  # until then it is being made
+    tags: dict[str, str] = field(default_factory=dict)
+    tags_shown_at_ms: int = 0
+    time_to_live: str | None = None  # the attribute
 
     def set(self, key: KeyTuple, item: Item | None) -> None:
         if item is None:
@@ -85,6 +90,8 @@ class DynamoDB:
         self.tables: dict[str, Table] = {}
         self.backups: dict[str, dict[str, Any]] = {}
         self.on_write: Callable[[Table, KeyTuple, Item | None, Item | None], None] = lambda *change: None
+        self.on_units: Callable[[str, int], None] = lambda table_name, units: None  # written, not by the ledger
+        self.denied: set[str] = set()  # tables whose items nobody may read or write
         self.page_items = 1000  # of a query or scan whose answer reaches its 1 MB
         self._clock = clock
         self._lag = lag
@@ -110,10 +117,19 @@ class DynamoDB:
             raise error("ResourceNotFoundException", operation, f"Requested resource not found: Table: {name}")
         return self.tables[name]
 
+    def table_of_items(self, name: str, operation: str) -> Table:
+        if name in self.denied:
+            text = f"User is not authorized to perform: dynamodb:{operation} on resource: {name}"
+            raise error("AccessDeniedException", operation, text)
+        table = self.table(name, operation)
+        if self._clock() < table.active_at_ms:
+            raise error("ResourceNotFoundException", operation, "Requested resource not found")
+        return table
+
     # --- single items ----------------------------------------------------------------------------------------
 
     def get_item(self, request: Request) -> Answer:
-        table = self.table(request["TableName"], "GetItem")
+        table = self.table_of_items(request["TableName"], "GetItem")
         item = table.items.get(table.key_of(request["Key"], "GetItem", whole=False))
         return {} if item is None else {"Item": dict(item)}
 
@@ -127,14 +143,16 @@ class DynamoDB:
         return self._write_one("DeleteItem", request)
 
     def _write_one(self, operation: str, request: Request) -> Answer:
-        table = self.table(request["TableName"], operation)
+        table = self.table_of_items(request["TableName"], operation)
         key, old = self._target(table, operation, request)
         if not holds(request, "ConditionExpression", old):
             more = {"Item": dict(old)} if old and request.get("ReturnValuesOnConditionCheckFailure") else {}
             raise error("ConditionalCheckFailedException", operation, more=more)
         new = self._new_item(operation.removesuffix("Item"), table, request, old)
         self._put(table, key, new)
-        return {"Attributes": dict(new)} if new and request.get("ReturnValues") == "ALL_NEW" else {}
+        answer = {"Attributes": dict(new)} if new and request.get("ReturnValues") == "ALL_NEW" else {}
+        units = self._units(table, [new])
+        return {**answer, "ConsumedCapacity": units} if "ReturnConsumedCapacity" in request else answer
 
     def _target(self, table: Table, operation: str, request: Request) -> tuple[KeyTuple, Item | None]:
         whole = "Item" in request
@@ -168,7 +186,7 @@ class DynamoDB:
     def batch_get_item(self, request: Request) -> Answer:
         responses: dict[str, list[Item]] = {}
         for name, asked in request["RequestItems"].items():
-            table = self.table(name, "BatchGetItem")
+            table = self.table_of_items(name, "BatchGetItem")
             keys = [table.key_of(key, "BatchGetItem", whole=False) for key in asked["Keys"]]
             responses[name] = [dict(table.items[key]) for key in keys if key in table.items]
         return {"Responses": responses, "UnprocessedKeys": {}}
@@ -177,7 +195,7 @@ class DynamoDB:
         """All of it, or a refusal of all of it."""
         changes: list[tuple[Table, KeyTuple, Item | None]] = []
         for name, writes in request["RequestItems"].items():
-            table = self.table(name, "BatchWriteItem")
+            table = self.table_of_items(name, "BatchWriteItem")
             for write in writes:
                 if "PutRequest" in write:
                     item = write["PutRequest"]["Item"]
@@ -193,7 +211,15 @@ class DynamoDB:
             raise error("ValidationException", "BatchWriteItem", "Too many items requested for the BatchWriteItem call")
         for table, key, new in changes:
             self._put(table, key, new)
-        return {"UnprocessedItems": {}}
+        units = self._units(changes[0][0], [new for _, _, new in changes])
+        more = {"ConsumedCapacity": [units]} if "ReturnConsumedCapacity" in request else {}
+        return {"UnprocessedItems": {}, **more}
+
+    def _units(self, table: Table, written: list[Item | None]) -> dict[str, Any]:
+        """None is a delete."""
+        units = sum(max(1, -(-len(repr(item)) // 1024)) if item else 1 for item in written)
+        self.on_units(table.name, units)
+        return {"TableName": table.name, "CapacityUnits": float(units)}
 
     def transact_write_items(self, request: Request) -> Answer:
         token = request.get("ClientRequestToken", "")
@@ -223,7 +249,7 @@ class DynamoDB:
         return {}
 
     def query(self, request: Request) -> Answer:
-        table = self.table(request["TableName"], "Query")
+        table = self.table_of_items(request["TableName"], "Query")
         index = table.indexes[request["IndexName"]] if "IndexName" in request else None
         values = request["ExpressionAttributeValues"]
         if index is None:
@@ -241,7 +267,7 @@ class DynamoDB:
         return self._page(table, request, found, order)
 
     def scan(self, request: Request) -> Answer:
-        table = self.table(request["TableName"], "Scan")
+        table = self.table_of_items(request["TableName"], "Scan")
         segment, segments = request.get("Segment", 0), request.get("TotalSegments", 1)
         found = [(key, item) for key, item in sorted(table.items.items()) if _segment_of(key, segments) == segment]
         return self._page(table, request, found, table.keys)
@@ -262,17 +288,7 @@ class DynamoDB:
             answer["LastEvaluatedKey"] = {name: page[-1][1][name] for name in order}
         return answer
 
-    # --- tables and backups ----------------------------------------------------------------------------------
-
-    def describe_table(self, request: Request) -> Answer:
-        return {"Table": dict(self.table(request["TableName"], "DescribeTable").description)}
-
-    def describe_time_to_live(self, request: Request) -> Answer:
-        self.table(request["TableName"], "DescribeTimeToLive")
-        return {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
-
-    def list_tags_of_resource(self, request: Request) -> Answer:
-        return {"Tags": []}
+    # --- backups ---------------------------------------------------------------------------------------------
 
     def create_backup(self, request: Request) -> Answer:
         table = self.table(request["TableName"], "CreateBackup")

@@ -95,7 +95,7 @@ class Exports:
         else:
             latest = datetime.fromtimestamp(self._clock() / 1000 - 300, UTC)
             earliest = datetime.fromtimestamp(self._clock() / 1000 - 30 * 86400, UTC)
-            recovery = {"PointInTimeRecoveryStatus": "ENABLED", "RecoveryPeriodInDays": 35}
+            recovery = {"PointInTimeRecoveryStatus": "ENABLED", "RecoveryPeriodInDays": table.recovery_days}
             recovery |= {"EarliestRestorableDateTime": earliest, "LatestRestorableDateTime": latest}
         return {"ContinuousBackupsDescription": {"PointInTimeRecoveryDescription": recovery}}
 

@@ -182,9 +182,12 @@ def updated(item: Item, request: dict[str, Any]) -> Item:
         name = _path(attribute, names)
         if verb == "SET":
             result[name] = values[value]
+        elif verb == "ADD" and "NS" in values[value]:
+            before = set(result.get(name, {"NS": []})["NS"])
+            result[name] = {"NS": sorted(before | set(values[value]["NS"]), key=Decimal)}
         elif verb == "ADD":
-            before = Decimal(result.get(name, {"N": "0"})["N"])
-            result[name] = {"N": str(before + Decimal(values[value]["N"]))}
+            number = Decimal(result.get(name, {"N": "0"})["N"])
+            result[name] = {"N": str(number + Decimal(values[value]["N"]))}
         else:
             result.pop(name, None)
     return result

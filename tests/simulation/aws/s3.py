@@ -40,7 +40,9 @@ class S3:
         wanted = request.get("IfMatch")
         if wanted is not None and (standing is None or wanted.strip('"') != standing.etag):
             raise error("PreconditionFailed" if standing else "NoSuchKey", "PutObject", status=412 if standing else 404)
-        return {"ETag": f'"{self.put(request["Key"], bytes(request["Body"])).etag}"'}
+        body = request["Body"]
+        content = body.read() if hasattr(body, "read") else bytes(body)
+        return {"ETag": f'"{self.put(request["Key"], content).etag}"'}
 
     def get_object(self, request: Request) -> Answer:
         """`Body` is the bytes; the client makes a stream of them."""

@@ -164,6 +164,27 @@ def test_a_bad_entry_is_invalid_and_its_line_named(changes):
         listed(line() + line(dataFileS3Key=f"{ROOT}/data/b.json.gz", **changes))
 
 
+INCREMENTAL_KEY = "p/AWSDynamoDB/data/aaaaaaaaaaaaaaaaaaaaaaaaaa.json.gz"
+
+
+def test_an_incremental_export_has_its_data_files_beside_its_folder_and_nowhere_else():
+    content = line(dataFileS3Key=INCREMENTAL_KEY)
+    (entry,) = read_file_list([content], key=KEY, md5=md5_of(content), is_incremental=True)
+    assert (entry.key, entry.item_count) == (INCREMENTAL_KEY, 3)
+    with pytest.raises(ExportInvalid, match=r"outside of p/AWSDynamoDB/data/"):
+        list(read_file_list([line()], key=KEY, md5=None, is_incremental=True))
+
+
+def test_the_folder_that_increments_share_is_outside_of_a_full_exports():
+    with pytest.raises(ExportInvalid, match="outside"):
+        listed(line(dataFileS3Key=INCREMENTAL_KEY))
+
+
+def test_a_data_file_in_ion_is_named_as_such():
+    with pytest.raises(ExportInvalid, match="line 1 names a data file in Amazon Ion"):
+        listed(line(dataFileS3Key=f"{ROOT}/data/aaaaaaaaaaaaaaaaaaaaaaaaaa.ion.gz"))
+
+
 def test_a_file_named_twice_is_invalid_and_named():
     with pytest.raises(ExportInvalid, match=r"aaaaaaaa.* a second time"):
         listed(line() + line(itemCount=4))
@@ -220,7 +241,14 @@ def test_real_exports_are_read_and_their_checksums_match(sample, files, items):
 
 
 @needs_samples
-def test_a_real_incremental_export_is_told_apart():
+def test_a_real_incremental_export_is_told_apart_and_its_file_list_read():
     (path,) = (SAMPLES / "real-6").rglob("manifest-summary.json")
     found = parse_summary(path.read_bytes(), key=str(path.relative_to(SAMPLES / "real-6")))
     assert (found.export_type, found.export_time) == ("INCREMENTAL_EXPORT", None)
+    assert (found.export_from_time, found.export_to_time) == ("2026-01-14T10:35:00.000Z", "2026-01-14T10:50:00.000Z")
+    list_path = SAMPLES / "real-6" / found.manifest_files_s3_key
+    md5 = list_path.with_suffix(".md5").read_text().strip()
+    chunks, key = [list_path.read_bytes()], found.manifest_files_s3_key
+    entries = list(read_file_list(chunks, key=key, md5=md5, is_incremental=True))
+    assert sum(entry.item_count for entry in entries) == found.item_count == 5
+    assert all((SAMPLES / "real-6" / entry.key).exists() for entry in entries)

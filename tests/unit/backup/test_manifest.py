@@ -1,5 +1,6 @@
 """manifest.json: what may be acted on, and what is refused."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.backup.assembly import assemble
+from chalicelib.backup.chain import links_of
 from chalicelib.backup.layout import BACKUP_DATE, SummaryKey, parse_summary_key, summary_key
-from chalicelib.backup.manifest import Manifest, decode_manifest, encode_manifest
+from chalicelib.backup.manifest import MOST_LINKS, SCHEMA_VERSION, BaseLink, Manifest, decode_manifest, encode_manifest
 from chalicelib.backup.rows import ExportParameters, ExportRow, PlannedExport, SetRecord, SetRow
 from chalicelib.backup.states import ExportState, SetState
 from chalicelib.errors import ManifestInvalid
@@ -105,7 +107,7 @@ def orders(**changes: Any) -> Manifest:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (manifest(schema_version=2), "newer tablevault"),
+        (manifest(schema_version=SCHEMA_VERSION + 1), "newer tablevault"),
         (manifest(schema_version=0), "never existed"),
         (manifest(backup_date="2026-11-20"), "of the set"),
         (manifest(status="COMPLETE"), "although broken failed"),
@@ -119,6 +121,95 @@ def orders(**changes: Any) -> Manifest:
 def test_a_manifest_that_cannot_be_trusted_is_refused(bad, said):
     with pytest.raises(ManifestInvalid, match=said):
         decoded(encode_manifest(bad))
+
+
+def link(day: int = 20, **changes: Any) -> BaseLink:
+    """A full export of the day before the set's."""
+    export = f"p/2026-11-{day:02d}/orders/AWSDynamoDB/017952228{day}000-0123abcd"
+    made = BaseLink(
+        backup_date=f"2026-11-{day:02d}",
+        export_type="FULL_EXPORT",
+        export_format="DYNAMODB_JSON",
+        export_arn="arn/export/0",
+        export_time=f"2026-11-{day:02d}T01:00:00.500Z",
+        item_count=20,
+        size_bytes=1_000,
+        data_files=4,
+        manifest_summary_key=f"{export}/manifest-summary.json",
+        manifest_files_key=f"{export}/manifest-files.json",
+        manifest_files_md5="FjvgqIxwymKf1RbbqtrZag==",
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+OTHER_EXPORT = link().manifest_files_key.replace("0123abcd", "0123abce")
+
+
+def increment(**changes: Any) -> Manifest:
+    times = {"export_time": None, "export_from": "2026-11-20T01:00:00.000Z", "export_to": "2026-11-21T01:00:00.000Z"}
+    return orders(**{"export_type": "INCREMENTAL_EXPORT", "base": (link(),), **times, **changes})
+
+
+def test_a_set_of_increments_says_alone_what_it_builds_on():
+    content = encode_manifest(increment())
+    document = json.loads(content)["tables"][0]
+    assert (document["from"], document["to"]) == ("2026-11-20T01:00:00.000Z", "2026-11-21T01:00:00.000Z")
+    assert [each["export_type"] for each in document["base"]] == ["FULL_EXPORT"]
+    assert "export_from" not in document
+    found = decoded(content)
+    assert found == increment()
+    (base, own) = links_of(found.tables[0])
+    assert base == link()
+    assert (own.backup_date, own.export_from, own.item_count) == (DATE, "2026-11-20T01:00:00.000Z", 7)
+
+
+def test_a_set_of_the_first_schema_version_is_read():
+    document = json.loads(encode_manifest(manifest(schema_version=1)))
+    for table in document["tables"]:
+        for name in ("base", "from", "to"):
+            del table[name]
+    assert decoded(json.dumps(document).encode()) == manifest(schema_version=1)
+
+
+def test_an_export_in_another_format_does_not_make_the_whole_set_unreadable():
+    assert decoded(encode_manifest(orders(export_format="ION"))).tables[0].export_format == "ION"
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (orders(base=(link(),)), "full export, which builds on no other one"),
+        (increment(base=(link(backup_date="2026-11-19"),)), "outside of where it stands: p/2026-11-19/orders/"),
+        (increment(base=(link(backup_date="2026-11-20/../x"),)), "cannot be a set's name"),
+        (increment(base=(link(manifest_files_md5="x"),)), "base link 1 of orders has no MD5"),
+        (increment(base=(link(manifest_files_key=link(19).manifest_files_key),)), "manifest_files_key of base link 1"),
+        (increment(base=(link(manifest_summary_key="q/x"),)), "manifest_summary_key of base link 1"),
+        (increment(base=(link(), link())), "names an export twice"),
+        (increment(base=(link(item_count=-1),)), "item_count"),
+        (increment(base=(link(data_files=2**63),)), "data_files"),
+        (increment(base=(link(manifest_files_key=OTHER_EXPORT),)), "manifest_files_key of base link 1"),
+        (increment(base=(link(export_format="ION\n" * 900),)), "base link 1 of orders is in ION.{200,400}no format"),
+        (increment(manifest_files_md5=None), "has no MD5"),
+        (increment(manifest_files_key=link().manifest_files_key), "outside"),
+    ],
+)
+def test_a_base_that_cannot_be_trusted_is_refused(bad, said):
+    with pytest.raises(ManifestInvalid, match=said):
+        decoded(encode_manifest(bad))
+
+
+def test_a_chain_of_more_links_than_are_taken_is_refused():
+    links = tuple(
+        link(
+            backup_date=DATE,
+            manifest_summary_key=f"{ROOT}/AWSDynamoDB/{number}/manifest-summary.json",
+            manifest_files_key=f"{ROOT}/AWSDynamoDB/{number}/manifest-files.json",
+        )
+        for number in range(MOST_LINKS)
+    )
+    assert len(links_of(decoded(encode_manifest(increment(base=links[1:]))).tables[0])) == MOST_LINKS
+    with pytest.raises(ManifestInvalid, match="base"):
+        decoded(encode_manifest(increment(base=links)))
 
 
 @given(st.binary(max_size=200))

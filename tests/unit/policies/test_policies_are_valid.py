@@ -2,7 +2,8 @@
 
 Actions, their resource types and which of them stand on `*` alone are those of the Service Authorization Reference:
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html (…list_amazons3.html,
-…list_amazonsqs.html, …list_amazoncloudwatchlogs.html, …list_awssystemsmanager.html)
+…list_amazonsqs.html, …list_amazoncloudwatchlogs.html, …list_awssystemsmanager.html, …list_amazoncloudwatch.html,
+…list_awsapplicationautoscaling.html)
 """
 
 import ast
@@ -31,6 +32,7 @@ RESOURCE_TYPES = {
         "ListBackups": {"any"},
     },
     "s3": {"ListBucket": {"bucket"}},
+    "application-autoscaling": {"DescribeScalableTargets": {"any"}, "DescribeScalingPolicies": {"any"}},
 }
 DEFAULT_RESOURCE_TYPE = {
     "dynamodb": {"table"},
@@ -38,6 +40,8 @@ DEFAULT_RESOURCE_TYPE = {
     "sqs": {"queue"},
     "ssm": {"parameter"},
     "logs": {"log group"},
+    "application-autoscaling": {"scalable target"},
+    "cloudwatch": {"alarm"},
 }
 ARN_OF_TYPE = {
     "any": r"\*",
@@ -50,10 +54,18 @@ ARN_OF_TYPE = {
     "queue": r"arn:aws:sqs:\*:\*:tablevault-\*[a-z-]+",
     "parameter": r"arn:aws:ssm:\*:\*:parameter/tablevault/\*[a-z-]+",
     "log group": r"arn:aws:logs:\*:\*:log-group:/aws/lambda/tablevault-[\w*-]+",
+    # Scalable targets are told apart by conditions: a new one is authorized on this very ARN.
+    "scalable target": r"arn:aws:application-autoscaling:\*:\*:scalable-target/\*",
+    "alarm": r"arn:aws:cloudwatch:\*:\*:alarm:TargetTracking-table/\*",
 }
 # Actions that AWS lets nobody narrow. ListBackups has no resource type at all. ListExports has had an optional one,
 # the table, since lately: `table/*` would be no narrower, and denied wherever AWS still authorizes it on `*`.
-ON_EVERYTHING = {"dynamodb:ListExports", "dynamodb:ListBackups"}
+ON_EVERYTHING = {
+    "dynamodb:ListExports",
+    "dynamodb:ListBackups",
+    "application-autoscaling:DescribeScalableTargets",
+    "application-autoscaling:DescribeScalingPolicies",
+}
 
 MAY_DELETE = {
     ("api_handler", "UseLedger", "dynamodb:DeleteItem"): "gives locks back when another target is taken",
@@ -169,15 +181,15 @@ def test_only_workers_touch_table_data(function):
             resources = as_list(statement["Resource"])
             assert not actions or all(each.startswith(_LEDGERS) for each in resources)
             if "s3:GetObject" in statement["Action"]:
-                assert all(re.search(r"/manifest(-\*|\.json)$", each) for each in resources)
+                assert all(re.search(r"/(manifest(-\*|\.json)|table\.json)$", each) for each in resources)
 
 
 def test_no_right_is_needed_to_hand_out_rights():
     """Nobody may pass roles, write policies, or read what others may not."""
     services = {action.split(":")[0] for part in statements() for action in statement_of(part)["Action"]}
-    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs"}
+    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs", "application-autoscaling", "cloudwatch"}
     policies = {action for part in statements() for action in statement_of(part)["Action"] if "Policy" in action}
-    assert not policies
+    assert policies == {"application-autoscaling:PutScalingPolicy"}  # a rule of when to scale, no policy of IAM's
 
 
 def test_a_part_is_named_by_function_and_statement():

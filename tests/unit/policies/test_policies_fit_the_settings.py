@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.restore.new_table import FINISHED, OWNER_TAG
 from chalicelib.settings import Settings, read_settings
 from sandbox.sandbox import REPOSITORY
 from sandbox.stage import read_stage
@@ -75,6 +76,11 @@ def needed(names: Names) -> Iterator[Asked]:
 def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
     manifest = f"{names.exports}/2026-11-21/manifest.json"
     export = f"{names.exports}/2026-11-21T010000Z/orders/AWSDynamoDB/01700000000000-abcdef01"
+    keys = f"{names.bucket}/restores/r-1/keys.json"
+    yield "api_handler", "s3:PutObject", keys
+    yield "restore_shards", "s3:GetObject", keys
+    for function in ("api_handler", "restore_shards"):
+        yield function, "s3:GetObject", f"{names.exports}/2026-11-21/orders/table.json"
     for function in ("api_handler", "record_export", "reconcile", "restore_shards"):
         yield function, "s3:GetObject", manifest
         yield function, "s3:ListBucket", names.bucket
@@ -91,6 +97,8 @@ def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
             yield function, f"s3:{action}", f"{export}/data/abc.json.gz"
         yield function, "s3:PutObject", f"{names.exports}/2026-11-21/orders/table.json"
     yield "restore_shards", "s3:GetObject", f"{export}/data/abc.json.gz"
+    increments = f"{names.exports}/2026-11-21/orders/AWSDynamoDB/data/abc.json.gz"
+    yield "restore_shards", "s3:GetObject", increments
     for function in ("restore_shards", "reconcile"):
         yield function, "s3:PutObject", f"{names.bucket}/restores/r-1/receipt.json"
     for function in ("restore_shards", "record_dead_letter"):
@@ -106,9 +114,29 @@ def _needed_of_tables(names: Names) -> Iterator[Asked]:
             yield function, "dynamodb:ExportTableToPointInTime", table
         for function in ("start_exports", "record_export", "reconcile"):
             yield function, "dynamodb:DescribeExport", f"{table}/export/01700000000000-abcdef01"
-        for action in ("DescribeTable", "BatchWriteItem", "Scan", "CreateBackup"):
+        for action in ("DescribeTable", "DescribeTimeToLive", "DescribeKinesisStreamingDestination"):
+            yield "restore_shards", f"dynamodb:{action}", table
+        for action in (
+            "BatchWriteItem",
+            "PutItem",
+            "BatchGetItem",
+            "Scan",
+            "CreateBackup",
+            "CreateTable",
+            "TagResource",
+        ):
             yield "restore_shards", f"dynamodb:{action}", table
         yield "restore_shards", "dynamodb:DescribeBackup", f"{table}/backup/01700000000000-abcdef01"
+
+    for function in ("api_handler", "start_exports", "reconcile"):
+        for action in ("DescribeScalableTargets", "DescribeScalingPolicies"):
+            yield function, f"application-autoscaling:{action}", "*"
+    yield "restore_shards", "application-autoscaling:DescribeScalableTargets", "*"
+    # Alarms of target tracking are named after what is scaled:
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/AutoScaling.CLI.html
+    alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:TargetTracking-table/orders-AlarmHigh-0123"
+    for action in ("PutMetricAlarm", "DescribeAlarms"):
+        yield "restore_shards", f"cloudwatch:{action}", alarm
 
 
 def out_of_reach(names: Names) -> Iterator[Asked]:
@@ -122,12 +150,22 @@ def out_of_reach(names: Names) -> Iterator[Asked]:
         yield function, "dynamodb:Query", orders
         yield function, "s3:DeleteObject", f"{names.exports}/2026-11-21/manifest.json"
         yield function, "s3:GetObject", f"{names.bucket}/restores/r-1/rejected/orders/abc.jsonl"
+        for action in ("UpdateTable", "UpdateTimeToLive", "UpdateContinuousBackups", "DeleteTable", "UntagResource"):
+            yield function, f"dynamodb:{action}", orders
+        yield function, "cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:too-many-errors"
+        yield function, "cloudwatch:DeleteAlarms", "*"
+        yield function, "iam:CreateServiceLinkedRole", "*"
         yield function, "s3:PutObject", f"{names.bucket}/elsewhere/abc"
         yield function, "ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/tablevault/database-password"
         if function != "restore_shards":
             yield function, "sqs:ReceiveMessage", names.queue
             yield function, "dynamodb:BatchWriteItem", orders
             yield function, "dynamodb:CreateBackup", orders
+            yield function, "dynamodb:PutItem", orders
+            yield function, "dynamodb:BatchGetItem", orders
+            yield function, "dynamodb:CreateTable", orders
+            yield function, "dynamodb:TagResource", orders
+            yield function, "s3:GetObject", f"{names.bucket}/restores/r-1/keys.json"
             yield function, "s3:GetObject", f"{names.exports}/2026-11-21/orders/AWSDynamoDB/1-a/data/abc.json.gz"
         if function != "record_dead_letter":
             yield function, "sqs:ReceiveMessage", names.dead_letters
@@ -162,11 +200,36 @@ def test_only_backups_can_be_listed(function):
         assert not allows(function, "s3:ListBucket", bucket, s3_prefix=prefix)
 
 
+@pytest.mark.parametrize("action", ["Scan", "BatchGetItem", "CreateTable"])
 @pytest.mark.parametrize("ledger", ["tablevault-ledger", "tablevault-prod-ledger"])
-def test_no_ledger_can_be_cleared_whatever_else_is_granted(ledger):
-    """The API refuses its own ledger as a target; it does not know those of other stages in the same account."""
+def test_no_ledger_can_be_a_target_whatever_else_is_granted(ledger, action):
+    """The API refuses its own ledger as a target; it does not know those of other stages in the same account. IAM can
+    deny here what a worker does with targets alone: it writes rows of its own ledger, too."""
     document = policy_of("restore_shards")
-    everything = {"Sid": "Everything", "Effect": "Allow", "Action": ["dynamodb:Scan"], "Resource": "*"}
-    document["Statement"].append(everything)
-    assert decide(document, "dynamodb:Scan", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{ledger}") == "Deny"
-    assert decide(document, "dynamodb:Scan", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/orders") == "Allow"
+    asked = f"dynamodb:{action}"
+    document["Statement"].append({"Sid": "Everything", "Effect": "Allow", "Action": [asked], "Resource": "*"})
+    assert decide(document, asked, f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{ledger}") == "Deny"
+    assert decide(document, asked, f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/orders") == "Allow"
+
+
+@pytest.mark.parametrize("action", ["UpdateTable", "UpdateTimeToLive", "UpdateContinuousBackups"])
+def test_only_tables_that_a_restore_is_making_can_be_changed(action):
+    """They carry its id as a tag from their creation on, and another one once they are finished. Where an account has
+    attribute-based access control off, the tag is not seen, and FINISHING says what to do by hand:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/attribute-based-access-control.html"""
+    document, table = policy_of("restore_shards"), f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/orders"
+    tag, restore_id = f"aws:ResourceTag/{OWNER_TAG}".lower(), "r-20261121T010000Z-0123abcd"
+    assert decide(document, f"dynamodb:{action}", table, {tag: restore_id}) == "Allow"
+    assert decide(document, f"dynamodb:{action}", table, {tag: f"{restore_id}{FINISHED}"}) == "ImplicitDeny"
+    assert decide(document, f"dynamodb:{action}", table, {tag: "ours"}) == "ImplicitDeny"
+    assert decide(document, f"dynamodb:{action}", table, {"aws:resourcetag/owner": "r-1"}) == "ImplicitDeny"
+    assert decide(document, f"dynamodb:{action}", table) == "ImplicitDeny"
+
+
+@pytest.mark.parametrize("action", ["RegisterScalableTarget", "PutScalingPolicy"])
+def test_only_tables_can_be_scaled(action):
+    target = f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/*"
+    namespace = "application-autoscaling:service-namespace"
+    asked = (policy_of("restore_shards"), f"application-autoscaling:{action}", target)
+    assert decide(*asked, {namespace: "dynamodb"}) == "Allow"
+    assert decide(*asked, {namespace: "ecs"}) == "ImplicitDeny"

@@ -1,6 +1,7 @@
 """The decision function over generated states: what must never follow from any state, and that every one ends."""
 
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.restore.decision import (
     ACCEPTING_LIMIT_MS,
     BLOCKED,
+    Abandon,
     AwaitClaims,
     Close,
     Finish,
@@ -19,8 +21,20 @@ from chalicelib.restore.decision import (
     decide,
     status_code,
 )
-from chalicelib.restore.model import ALLOWED_MOVES, CANCELLABLE, PHASES, TERMINAL, Job, Status, Table
+from chalicelib.restore.model import (
+    ALLOWED_MOVES,
+    CANCELLABLE,
+    PHASES,
+    TERMINAL,
+    Comparison,
+    Job,
+    Mode,
+    Status,
+    Table,
+)
+from chalicelib.restore.plan_digest import plan_digest
 
+GONE_ON_IN = [phase for phase in PHASES if phase is not Status.REOPENING]
 NOW_MS = 1_800_000_000_000
 
 
@@ -54,41 +68,47 @@ def a_table(**changes) -> Table:
             "target": "orders",
             "number": 0,
             "item_count": 10,
-            "manifest_files_key": "k",
-            "manifest_files_md5": None,
             "definition_key": "d",
             **changes,
         }
     )
 
 
-def ended(table: Table, *phases: Status, failed: int = 0) -> Table:
+def ended(table: Table, *phases: Status, failed: int = 0, resumes: int = 0) -> Table:
     """The table with every shard of these phases ended."""
-    for phase in phases:
+    for phase in sorted(phases, key=list(PHASES).index):
         name = phase.value.lower()
-        total = table.phase(phase).total
+        table = msgspec.structs.replace(table, **{f"{name}_failed": 0})
+        total = table.phase(phase, resumes).total
         table = msgspec.structs.replace(table, **{f"{name}_ended": total, f"{name}_failed": min(failed, total)})
     return table
 
 
 def a_loaded_table(**changes) -> Table:
     whole = a_table(data_files=2, checking_total=3, loading_total=2, balanced=2, written=10)
-    return msgspec.structs.replace(ended(whole, *PHASES), **changes)
+    return msgspec.structs.replace(ended(whole, *set(PHASES) - {Status.COMPARING}), **changes)
 
 
 counts = st.integers(min_value=0, max_value=4)
+TOTALLED = [phase for phase in PHASES if phase not in (Status.REOPENING, Status.COMPARING)]
 
 
 @st.composite
 def tables(draw) -> Table:
-    fields: dict[str, int] = {}
+    """Also chains: `link_ends` says up to which shard each link reaches."""
+    fields: dict[str, Any] = {}
     for phase in PHASES:
         name = phase.value.lower()
         total = draw(counts)
         done = draw(st.integers(0, total))
-        fields |= {f"{name}_total": total, f"{name}_ended": done, f"{name}_failed": draw(st.integers(0, done))}
+        fields |= {f"{name}_ended": done, f"{name}_failed": draw(st.integers(0, done))}
+        if phase in TOTALLED:
+            fields[f"{name}_total"] = total
+    ends = draw(st.lists(st.integers(0, fields["loading_total"]), max_size=3))
+    fields["link_ends"] = [*sorted(ends), fields["loading_total"]]
     numbers = ("blockers", "written", "rejected", "skipped", "unbalanced", "balanced", "data_files", "item_count")
-    return a_table(**fields, **{name: draw(counts) for name in numbers})
+    digests = {name: draw(st.sampled_from([None, "d"])) for name in ("plan_digest", "target_digest")}
+    return a_table(**fields, **digests, **{name: draw(counts) for name in (*numbers, "differing", "unchanged")})
 
 
 @st.composite
@@ -98,8 +118,16 @@ def jobs(draw) -> Job:
         dry_run=draw(st.booleans()),
         clear_existing_data=draw(st.booleans()),
         safety_backup=draw(st.booleans()),
+        create_missing_tables=draw(st.booleans()),
+        comparison=draw(st.sampled_from(Comparison)),
+        mode=draw(st.sampled_from(Mode)),
+        plan_digest=draw(st.sampled_from([None, "a" * 64])),
+        resumes=draw(st.integers(0, 3)),
+        resume_to=draw(st.sampled_from([None, *GONE_ON_IN])),
+        resumed_from=draw(st.sampled_from([None, Status.PARTIAL, Status.FAILED, Status.CANCELLED])),
         open_kind=draw(st.sampled_from(["RESTORE", None])),
         created_at_ms=NOW_MS - draw(st.integers(0, 2 * ACCEPTING_LIMIT_MS)),
+        moved_at_ms=NOW_MS - draw(st.integers(0, 2 * ACCEPTING_LIMIT_MS)),
     )
 
 
@@ -108,7 +136,7 @@ def test_every_decision_is_an_allowed_move(job, of_job):
     decision = decide(job, of_job, NOW_MS)
     if isinstance(decision, Move):
         assert decision.to in ALLOWED_MOVES[job.status]
-    if isinstance(decision, Finish):
+    if isinstance(decision, Finish | Abandon):
         assert decision.status in ALLOWED_MOVES[job.status]
         assert decision.status in TERMINAL
 
@@ -117,7 +145,7 @@ def test_every_decision_is_an_allowed_move(job, of_job):
 def test_a_phase_is_never_left_while_one_of_its_shards_has_not_ended(job, of_job):
     if job.status not in PHASES:
         return
-    remaining = sum(table.phase(job.status).remaining for table in of_job)
+    remaining = sum(table.phase(job.status, job.resumes).remaining for table in of_job)
     decision = decide(job, of_job, NOW_MS)
     assert (decision == Work(remaining)) == (remaining > 0)
 
@@ -125,20 +153,86 @@ def test_a_phase_is_never_left_while_one_of_its_shards_has_not_ended(job, of_job
 @given(jobs(), st.lists(tables(), min_size=1, max_size=4))
 def test_nothing_is_touched_while_there_are_blockers_or_in_a_dry_run(job, of_job):
     decision = decide(job, of_job, NOW_MS)
-    touching = {Status.SAFEGUARDING, Status.CLEARING, Status.LOADING}
+    touching = {Status.SAFEGUARDING, Status.CREATING, Status.CLEARING, Status.LOADING}
     blocked = any(table.blockers or table.checking_failed or table.planning_failed for table in of_job)
     if job.status is Status.CHECKING and (blocked or job.dry_run):
         assert not (isinstance(decision, Move) and decision.to in touching)
 
 
 @given(jobs(), st.lists(tables(), min_size=1, max_size=4))
+def test_nothing_is_touched_by_another_plan_than_the_one_that_was_reviewed(job, of_job):
+    decision = decide(job, of_job, NOW_MS)
+    if job.status is Status.CHECKING and isinstance(decision, Move):
+        assert job.plan_digest in (None, plan_digest(job, of_job))
+
+
+@given(jobs(), st.lists(tables(), min_size=1, max_size=4))
 def test_clearing_follows_only_a_request_to_clear_and_its_safety_backups(job, of_job):
     decision = decide(job, of_job, NOW_MS)
-    if decision == Move(Status.CLEARING):
+    if decision == Move(Status.CLEARING) and job.status is not Status.REOPENING:
         assert job.clear_existing_data
-        if job.safety_backup:
-            assert job.status is Status.SAFEGUARDING
-            assert not any(table.safeguarding_failed for table in of_job)
+        assert job.status is not Status.CHECKING or not job.safety_backup
+        if job.status in (Status.SAFEGUARDING, Status.CREATING):
+            assert not any(table.phase(job.status).failed for table in of_job)
+
+
+@given(jobs(), st.lists(tables(), min_size=1, max_size=4))
+def test_a_phase_that_was_not_asked_for_is_never_entered_and_one_that_was_never_left_out(job, of_job):
+    decision = decide(job, of_job, NOW_MS)
+    if job.status not in PHASES or job.status is Status.REOPENING or not isinstance(decision, Move):
+        return
+    asked = {
+        Status.SAFEGUARDING: job.safety_backup,
+        Status.CREATING: job.create_missing_tables,
+        Status.CLEARING: job.clear_existing_data,
+        Status.FINISHING: job.create_missing_tables,
+        Status.COMPARING: job.comparison is not Comparison.NONE,
+    }
+    order = list(PHASES)
+    passed_over = order[order.index(job.status) + 1 : order.index(decision.to)]
+    assert asked.get(decision.to, True)
+    assert not any(asked.get(phase, True) for phase in passed_over)
+
+
+@given(tables())
+def test_no_shard_of_a_later_link_may_be_claimed_before_every_earlier_one_has_ended(table):
+    table = msgspec.structs.replace(table, loading_failed=0)
+    begun = [end for end in table.link_ends if end <= table.loading_ended]
+    following = [end for end in table.link_ends if end > table.loading_ended]
+    assert table.claimable_shards == (following[0] if following else table.loading_total)
+    assert all(end <= table.claimable_shards for end in begun)
+
+
+@given(tables(), st.integers(1, 4))
+def test_after_a_failure_no_later_link_begins_and_loading_ends(table, failed):
+    """Shard by shard: the failed one is the last of the ended ones of its link or not, whatever comes after."""
+    if not 0 < table.loading_ended <= table.loading_total:
+        return
+    table = msgspec.structs.replace(table, loading_failed=min(failed, table.loading_ended))
+    of_link = next(end for end in table.link_ends if end >= table.loading_ended)
+    assert table.claimable_shards == table.loading_due == of_link
+    finished = msgspec.structs.replace(table, loading_ended=table.loading_due)
+    assert finished.claimable_shards == of_link
+    assert decide(a_job(), [finished], NOW_MS) == Move(Status.VERIFYING)
+    verified = msgspec.structs.replace(finished, verifying_total=1, verifying_ended=1)
+    outcome = decide(a_job(Status.VERIFYING), [verified], NOW_MS)
+    assert isinstance(outcome, Finish)
+    assert outcome.status in (Status.PARTIAL, Status.FAILED)
+
+
+@given(jobs(), st.lists(tables(), min_size=1, max_size=4))
+def test_what_was_not_written_down_completely_ends_as_it_had_ended(job, of_job):
+    job = msgspec.structs.replace(job, status=Status.RESUMING, resumed_from=Status.PARTIAL)
+    late = NOW_MS - job.moved_at_ms > ACCEPTING_LIMIT_MS
+    assert decide(job, of_job, NOW_MS) == (Abandon(Status.PARTIAL) if late else Rest())
+
+
+@given(st.sampled_from(GONE_ON_IN), st.integers(1, 3))
+def test_a_reopened_restore_goes_on_where_it_is_to_once_all_of_it_was_put_back(resume_to, resumes):
+    job = a_job(Status.REOPENING, resumes=resumes, resume_to=resume_to)
+    tables_ = [a_table(reopening_ended=resumes), a_table(reopening_ended=resumes - 1)]
+    assert decide(job, tables_, NOW_MS) == Work(1)
+    assert decide(job, [tables_[0]] * 2, NOW_MS) == Move(resume_to)
 
 
 @given(jobs(), st.lists(tables(), min_size=1, max_size=4))
@@ -147,18 +241,20 @@ def test_completed_only_when_every_item_of_every_table_is_accounted_for(job, of_
     if isinstance(decision, Finish) and decision.status is Status.COMPLETED and not job.dry_run:
         for table in of_job:
             assert table.accounted == table.item_count
-            assert table.rejected == table.unbalanced == table.failed_shards == 0
+            assert table.rejected == table.unbalanced == table.failed_shards == table.differing == 0
+            assert table.loading_ended >= table.loading_total
             assert table.balanced == table.data_files
 
 
 @given(jobs(), st.lists(tables(), min_size=1, max_size=4))
 def test_every_restore_comes_to_an_end_when_its_shards_do(job, of_job):
-    of_job = [ended(table, *PHASES) for table in of_job]
+    job = msgspec.structs.replace(job, resumed_from=job.resumed_from or Status.FAILED)
+    of_job = [ended(table, *PHASES, resumes=job.resumes) for table in of_job]
     for _ in range(len(Status) + 1):
         decision = decide(job, of_job, NOW_MS + ACCEPTING_LIMIT_MS + 1)
         if isinstance(decision, Move):
             job = msgspec.structs.replace(job, status=decision.to)
-        elif isinstance(decision, Finish):
+        elif isinstance(decision, Finish | Abandon):
             job = msgspec.structs.replace(job, status=decision.status)
         elif isinstance(decision, AwaitClaims):
             job = msgspec.structs.replace(job, status=Status.CANCELLED)
@@ -174,13 +270,21 @@ def test_every_restore_comes_to_an_end_when_its_shards_do(job, of_job):
 def test_all_pairs_of_statuses_are_allowed_or_not_as_the_design_says():
     allowed = {
         "ACCEPTING": "PLANNING FAILED",
+        "RESUMING": "REOPENING CANCELLED PARTIAL FAILED",
+        "REOPENING": "PLANNING LOADING COMPARING FINISHING VERIFYING CANCELLING CANCELLED PARTIAL FAILED",
         "PLANNING": "CHECKING FAILED CANCELLING",
-        "CHECKING": "SAFEGUARDING CLEARING LOADING COMPLETED FAILED CANCELLING",
-        "SAFEGUARDING": "CLEARING LOADING FAILED CANCELLING",
+        "CHECKING": "SAFEGUARDING CREATING CLEARING LOADING COMPLETED FAILED CANCELLING",
+        "SAFEGUARDING": "CREATING CLEARING LOADING FAILED CANCELLING",
+        "CREATING": "CLEARING LOADING FAILED CANCELLING",
         "CLEARING": "LOADING CANCELLING",
-        "LOADING": "VERIFYING CANCELLING",
+        "LOADING": "COMPARING FINISHING VERIFYING CANCELLING",
+        "COMPARING": "FINISHING VERIFYING CANCELLING",
+        "FINISHING": "VERIFYING CANCELLING",
         "VERIFYING": "COMPLETED PARTIAL FAILED CANCELLING",
         "CANCELLING": "CANCELLED",
+        "PARTIAL": "RESUMING",
+        "FAILED": "RESUMING",
+        "CANCELLED": "RESUMING",
     }
     for source, target in itertools.product(Status, Status):
         assert (target in ALLOWED_MOVES[source]) == (target.value in allowed.get(source.value, "").split())
@@ -205,6 +309,10 @@ def test_a_whole_restore_is_completed():
         {"unbalanced": 1, "balanced": 1},
         {"balanced": 1},
         {"loading_failed": 1},
+        {"finishing_total": 1, "finishing_ended": 1, "finishing_failed": 1},
+        {"comparing_failed": 1},
+        {"differing": 1},
+        {"loading_total": 3, "link_ends": [2, 3]},
         {"clearing_total": 1, "clearing_ended": 1, "clearing_failed": 1},
     ],
 )

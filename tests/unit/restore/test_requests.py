@@ -12,7 +12,7 @@ def faults_of(body) -> dict[str, str]:
 
 @pytest.mark.parametrize("body", [None, {}])
 def test_every_field_has_a_default(body):
-    assert parse_restore_request(body) == RestoreRequest("latest", None, None, False, False, 5, None)
+    assert parse_restore_request(body) == RestoreRequest()
 
 
 def test_a_full_request_is_read():
@@ -22,11 +22,21 @@ def test_a_full_request_is_read():
         "target_tables": {"orders": "orders-restored"},
         "dry_run": True,
         "clear_existing_data": True,
+        "create_missing_tables": True,
+        "max_write_units": 1,
         "max_workers": 1000,
         "safety_backup": False,
     }
     assert parse_restore_request(body) == RestoreRequest(
-        "2026-11-21T101500Z", ("orders", "users"), {"orders": "orders-restored"}, True, True, 1000, False
+        backup_date="2026-11-21T101500Z",
+        tables=("orders", "users"),
+        target_tables={"orders": "orders-restored"},
+        dry_run=True,
+        clear_existing_data=True,
+        create_missing_tables=True,
+        max_write_units=1,
+        max_workers=1000,
+        safety_backup=False,
     )
 
 
@@ -40,7 +50,12 @@ def test_all_faults_are_named_at_once_each_with_its_path():
             "clear_existing_data": 1,
             "max_workers": 0,
             "safety_backup": None,
-            "mode": "missing_only",
+            "mode": "upsert",
+            "keys": {"id": {"S": "a"}},
+            "create_missing_tables": "no",
+            "max_write_units": 0,
+            "plan_digest": "0" * 63,
+            "verify": True,
         }
     )
     assert set(faults) == {
@@ -53,6 +68,11 @@ def test_all_faults_are_named_at_once_each_with_its_path():
         "$.max_workers",
         "$.safety_backup",
         "$.mode",
+        "$.keys",
+        "$.create_missing_tables",
+        "$.max_write_units",
+        "$.plan_digest",
+        "$.verify",
     }
 
 
@@ -71,9 +91,7 @@ def test_a_date_that_names_no_set_is_refused(value):
     assert "$.backup_date" in faults_of({"backup_date": value})
 
 
-@pytest.mark.parametrize(
-    "field", ["mode", "keys", "create_missing_tables", "max_write_units", "plan_digest", "Dry_Run", "x" * 5000]
-)
+@pytest.mark.parametrize("field", ["modes", "key", "Dry_Run", "x" * 5000])
 def test_fields_of_later_versions_and_misspelt_ones_are_unknown_not_ignored(field):
     faults = faults_of({field: True, "clear_existing_data": True})
     assert list(faults) == [f"$.{field[:100]}"]
@@ -103,3 +121,34 @@ def test_a_safety_backup_is_taken_before_clearing_unless_said_otherwise():
     assert not parse_restore_request({"clear_existing_data": True, "safety_backup": False}).takes_safety_backup
     assert not parse_restore_request({}).takes_safety_backup
     assert parse_restore_request({"safety_backup": True}).takes_safety_backup
+
+
+def a_key(number=1):
+    return {"id": {"S": f"i{number}"}}
+
+
+def test_what_contradicts_itself_is_refused_each_with_its_path():
+    body = {"clear_existing_data": True, "keys": [a_key()], "mode": "missing_only", "dry_run": True}
+    faults = faults_of(body | {"plan_digest": "a" * 64, "verify": "full"})
+    assert set(faults) == {"$.keys", "$.mode", "$.plan_digest", "$.verify"}
+    assert "$.mode" in faults_of({"clear_existing_data": True, "mode": "changed_only"})
+
+
+@pytest.mark.parametrize("mode", ["overwrite", "missing_only", "changed_only"])
+def test_keys_go_with_every_mode(mode):
+    assert parse_restore_request({"keys": [a_key()], "mode": mode}).mode == mode
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "5", True, None, 100_000_001])
+def test_max_write_units_out_of_range_or_of_another_type_is_refused(value):
+    assert "$.max_write_units" in faults_of({"max_write_units": value})
+
+
+@pytest.mark.parametrize("value", ["", "A" * 64, "g" * 64, "a" * 65, "a" * 64 + "\n", 1, None])
+def test_a_plan_digest_that_is_none_is_refused(value):
+    assert "$.plan_digest" in faults_of({"plan_digest": value})
+
+
+def test_a_thousand_keys_are_taken_and_no_more():
+    assert len(parse_restore_request({"keys": [a_key(number) for number in range(1000)]}).keys or ()) == 1000
+    assert "at most 1000" in faults_of({"keys": [a_key(number) for number in range(1001)]})["$.keys"]

@@ -1,9 +1,7 @@
-"""Defects put into the service on purpose, one at a time. The simulation must find each of them within the seeds that
-`make test` runs; one that finds nothing would prove nothing."""
+"""Defects in how work is handed out, claimed, written down and ended."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -20,40 +18,22 @@ from chalicelib.backup.verification import VerifiedExport
 from chalicelib.ledger import Ledger, Update
 from chalicelib.restore import advance, dead_letter, slots, worker
 from chalicelib.restore.claims import Claims
-from chalicelib.restore.datapath import reader
+from chalicelib.restore.datapath.line_split import LineSplitter
 from chalicelib.restore.datapath.raw_batch import RawAnswer
 from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.decision import Finish, Move, Work, decide
 from chalicelib.restore.model import FileCheckpoint, Kind, SlotState, Status
 from chalicelib.restore.phases import loading, safeguarding
+from chalicelib.restore.phases.passage import Passage
 from chalicelib.restore.records import RestoreRecords
 from chalicelib.restore.slots import SlotMessage, Slots
 from chalicelib.restore.sweep import RestoreSweep
 from chalicelib.restore.work import Ended
 from tests.simulation.aws.s3 import S3
+from tests.simulation.mutations.mutation import mutation
 from tests.simulation.threads import SimulatedThread
 
 _BATCH = 25
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """`apply` is a context manager; `scenarios` are those whose seeds may find it."""
-
-    name: str
-    apply: Callable[[], Any]
-    scenarios: tuple[str, ...]
-
-
-MUTATIONS: list[Mutation] = []
-
-
-def mutation(*scenarios: str) -> Callable[[Callable[[], Iterator[None]]], Callable[[], Iterator[None]]]:
-    def register(function: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
-        MUTATIONS.append(Mutation(function.__name__, contextmanager(function), scenarios))
-        return function
-
-    return register
 
 
 @mutation("three-at-once", "restore-many", "cycle")
@@ -86,14 +66,14 @@ def a_lost_slot() -> Iterator[None]:
 @mutation("long-chain", "restore-one")
 def a_count_added_twice() -> Iterator[None]:
     """A shard that was continued counts again what its checkpoint had counted."""
-    ended = loading._Load.ended
+    ended = loading._ended
 
-    def twice(self: Any, failure: str | None) -> Ended:
-        answer = ended(self, failure)
-        again = sum(checkpoint.written for checkpoint in self._begun)
-        return replace(answer, table_add={**answer.table_add, "written": answer.table_add.get("written", 0) + again})
+    def twice(passage: Passage, *where: Any) -> Ended:
+        answer = ended(passage, *where)
+        again = sum(checkpoint.written for checkpoint in passage._begun)
+        return replace(answer, table_add={**answer.table_add, "written": passage.total("written") + again})
 
-    with patch.object(loading._Load, "ended", twice):
+    with patch.object(loading, "_ended", twice):
         yield
 
 
@@ -137,9 +117,9 @@ def manifest_written_before_verification() -> Iterator[None]:
 @mutation("long-chain", "restore-one", "cycle")
 def a_checkpoint_one_batch_too_far() -> Iterator[None]:
     """What is under way counts as written."""
-    checkpoints = loading._Load._checkpoints
+    checkpoints = Passage.checkpoints
 
-    def too_far(self: Any) -> list[FileCheckpoint]:
+    def too_far(self: Passage) -> list[FileCheckpoint]:
         moved = []
         for file, checkpoint in zip(self._files, checkpoints(self), strict=True):
             line = min(file.item_count, checkpoint.line + _BATCH)
@@ -147,7 +127,7 @@ def a_checkpoint_one_batch_too_far() -> Iterator[None]:
             moved.append(msgspec.structs.replace(checkpoint, line=line, written=checkpoint.written + ahead))
         return moved
 
-    with patch.object(loading._Load, "_checkpoints", too_far):
+    with patch.object(Passage, "checkpoints", too_far):
         yield
 
 
@@ -242,7 +222,7 @@ def unprocessed_items_taken_for_written() -> Iterator[None]:
 
 @mutation("restore-one", "cycle", "restore-many")
 def an_ended_restore_that_keeps_its_locks() -> Iterator[None]:
-    with patch.object(RestoreRecords, "release_lock", lambda self, target, restore_id: None):
+    with patch.object(RestoreRecords, "release_lock", lambda self, target, lock: None):
         yield
 
 
@@ -297,11 +277,14 @@ def a_late_export_that_opens_nothing_again() -> Iterator[None]:
         yield
 
 
-@mutation("long-chain", "restore-one")
+@mutation("long-chain", "slices", "restore-one")
 def a_line_skipped_at_each_checkpoint() -> Iterator[None]:
-    skip = reader._skip
+    blocks = LineSplitter.blocks
 
-    with patch.object(reader, "_skip", lambda blocks, count: skip(blocks, count + 1 if count else 0)):
+    def one_more(self: LineSplitter, inflated: Iterator[bytes], first_line: int) -> Iterator[list[bytes]]:
+        return blocks(self, inflated, first_line + 1 if first_line else 0)
+
+    with patch.object(LineSplitter, "blocks", one_more):
         yield
 
 
