@@ -7,7 +7,7 @@ from typing import Any
 
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.model import PHASES, Status
-from chalicelib.restore.new_table import OWNER_TAG
+from chalicelib.restore.new_table import FINISHED, OWNER_TAG
 from tests.simulation.aws.dynamodb import KeyTuple, Table
 from tests.simulation.aws.expressions import Item
 from tests.simulation.chains import link_of
@@ -115,7 +115,7 @@ class TargetWatch:
         if job is None:
             self._violated(f"{told}: no restore holds its lock")
             return
-        if table.tags.get(OWNER_TAG) != job["restore_id"]:
+        if table.tags.get(OWNER_TAG, "").removesuffix(FINISHED) != job["restore_id"]:
             self._violated(f"{told}: {job['restore_id']} did not make it")
         if what != "made" and self._slot() is None:
             return  # a setting that arrives late is the same once more

@@ -75,7 +75,8 @@ def _write(random: Random, key: Key) -> Any:
     if chosen == 2:
         return Check(key, _condition(random) or present())
     changes = {"n": random.randrange(4), "open_kind": "O", "opened_at_ms": random.randrange(9)}
-    return Update(key, set=changes, add={"total": 2}, remove=["status"], condition=_condition(random))
+    added: dict[str, int | set[int]] = {"total": 2, "seen": {random.randrange(20)}}
+    return Update(key, set=changes, add=added, remove=["status"], condition=_condition(random))
 
 
 def _outcome(ask: Any, ledger: Ledger) -> Any:

@@ -11,7 +11,7 @@ from chalicelib.ledger import decode
 from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.claims import shard_counts
 from chalicelib.restore.model import TERMINAL, Shard, Status
-from chalicelib.restore.new_table import OWNER_TAG
+from chalicelib.restore.new_table import FINISHED, OWNER_TAG
 from chalicelib.restore.records import table_number
 from tests.simulation import operators
 from tests.simulation.chains import ITEM_MARK, Chain, Item, Outcome, Wish, outcome_of
@@ -256,7 +256,7 @@ class Verdict:
             bool(table.description.get("DeletionProtectionEnabled")),
             is_scaled,
         )
-        if said != (job["restore_id"], "expires", 7, True, True):
+        if said != (f"{job['restore_id']}{FINISHED}", "expires", 7, True, True):
             self._wrong(f"{what}: it was made, and its settings are {said}")
 
     def _actual(self, target: str) -> dict[str, Item]:

@@ -49,6 +49,7 @@ _TABLE_CALLS = (
     "describe_table",
     "update_table",
     "list_tags_of_resource",
+    "tag_resource",
     "describe_time_to_live",
     "update_time_to_live",
     "update_continuous_backups",

@@ -106,6 +106,7 @@ def _request(dynamodb: Client, request: dict[str, Any]) -> None:
 def _owner(dynamodb: Client, table_arn: str) -> str | None:
     """The id of the restore that made a table. Needs dynamodb:ListTagsOfResource."""
     request = {"ResourceArn": table_arn}
+    owner = None
     while True:
         try:
             answer = dynamodb.list_tags_of_resource(**request)
@@ -115,9 +116,9 @@ def _owner(dynamodb: Client, table_arn: str) -> str | None:
             raise
         for tag in answer.get("Tags", []):
             if tag["Key"] == OWNER_TAG:
-                return str(tag["Value"])
+                owner = str(tag["Value"])
         if not answer.get("NextToken"):
-            return None
+            return owner
         request["NextToken"] = answer["NextToken"]
 
 

@@ -102,11 +102,21 @@ def _steps(around: Surroundings, target: str, definition: TableDefinition) -> It
 
 
 def _expire(dynamodb: Client, target: str, attribute: str) -> None:
+    if _expires(dynamodb, target, attribute):
+        return
+    specification = {"Enabled": True, "AttributeName": attribute}
+    try:
+        dynamodb.update_time_to_live(TableName=target, TimeToLiveSpecification=specification)
+    except ClientError as error:
+        # The client sends a request again whose answer was lost, and DynamoDB refuses what is so already.
+        if error_code(error) != "ValidationException" or not _expires(dynamodb, target, attribute):
+            raise
+
+
+def _expires(dynamodb: Client, target: str, attribute: str) -> bool:
     described = dynamodb.describe_time_to_live(TableName=target)["TimeToLiveDescription"]
     is_on = described.get("TimeToLiveStatus") in ("ENABLED", "ENABLING")
-    if not (is_on and described.get("AttributeName") == attribute):
-        specification = {"Enabled": True, "AttributeName": attribute}
-        dynamodb.update_time_to_live(TableName=target, TimeToLiveSpecification=specification)
+    return is_on and described.get("AttributeName") == attribute
 
 
 def _recover(dynamodb: Client, target: str, days: int | None) -> None:

@@ -37,7 +37,9 @@ def app_module():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRON.items():
             patch.setenv(name, value)
-        yield importlib.import_module("app")
+        module = importlib.import_module("app")
+        logger.info("what writes records is made with the first one")
+        yield module
     logger.handlers, level, logger.filters, logger.propagate = before
     logger.setLevel(level)
 
@@ -64,8 +66,8 @@ def world(monkeypatch):
 def api(app_module, world):
     """The gateway. Whatever a test does, no answer and no log line may hold a token or the content of an item."""
     log = io.StringIO()
-    handlers = logging.getLogger("tablevault").handlers
-    handler = next(each for each in reversed(handlers) if isinstance(each, logging.StreamHandler))
+    handler = logging.getLogger("tablevault").handlers[-1]
+    assert isinstance(handler, logging.StreamHandler)
     before = handler.setStream(log)
     gateway = Gateway(app_module.app, world, log)
     yield gateway

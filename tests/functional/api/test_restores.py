@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.ledger import Key, Ledger, Update
 from tests.functional.api.conftest import items
-from tests.functional.api.gateway import READER, assert_problem, faults
+from tests.functional.api.gateway import READER, WRITER, assert_problem, faults
 from tests.functional.restore.world import BUCKET, DATE, LEDGER, PREFIX
 
 UNKNOWN_ID = "r-20200101T000000Z-00000000"
@@ -135,7 +135,8 @@ def test_a_restore_that_does_not_exist_is_404_however_it_is_written(api):
     written = [UNKNOWN_ID, "latest", "%72-20200101T000000Z-00000000", "..%2F..%2Frestores", f"{UNKNOWN_ID}%0A", "%00"]
     written += ["%", "%F0%9F%92%A9", "%FF%FE", "\N{SNOWMAN}", "x" * 1000, "%F0%9F%92%A9" * 1000]
     for restore_id in written:
-        for method, path in (("GET", f"/restores/{restore_id}"), ("POST", f"/restores/{restore_id}/cancel")):
+        paths = [f"/restores/{restore_id}/{action}" for action in ("cancel", "resume", "retry-failed")]
+        for method, path in (("GET", f"/restores/{restore_id}"), *(("POST", path) for path in paths)):
             document = assert_problem(api.call(method, path), 404, "restore_not_found")
             assert len(document["detail"]) < 1000
 
@@ -178,3 +179,56 @@ def test_restores_whose_rows_are_corrupt_are_named_and_do_not_end_the_listing(ap
     document = assert_problem(api.call("GET", f"/restores/{corrupt[0]}"), 500, "ledger_entry_corrupt")
     assert "max_workers" in document["detail"]
     assert api.records()[-1]["exception_name"] == "LedgerEntryCorrupt"
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_cancelled_restore_is_resumed_over_http_and_one_that_clears_only_with_the_scope_for_that(api):
+    for body, status in (({}, 202), ({"clear_existing_data": True}, 403)):
+        restore_id = api.restore(**body)
+        assert api.call("POST", f"/restores/{restore_id}/cancel").status == 202
+        assert run(api, restore_id)["status"] == "CANCELLED"
+        path = f"/restores/{restore_id}/resume"
+        assert api.call("POST", path, token=WRITER).status == status
+        if status == 403:
+            assert_problem(api.call("POST", path, token=WRITER), 403, "forbidden")
+            assert api.call("POST", path).status == 202
+        ended = run(api, restore_id)
+        assert (ended["status"], ended["resumes"]) == ("COMPLETED", 1)
+        assert api.world.items("orders") == items(8)
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_a_dry_run_says_what_the_restore_will_cost_and_the_restore_is_held_to_it(api):
+    dry = run(api, api.restore(dry_run=True))
+    (table,) = dry["tables"]
+    assert (table["estimate"]["items"], table["estimate"]["write_units"]) == (8, 8)
+    assert run(api, api.restore(plan_digest=dry["plan_digest"]))["status"] == "COMPLETED"
+    changed = run(api, api.restore(plan_digest=dry["plan_digest"], mode="missing_only"))
+    assert changed["status"] == "FAILED"
+    assert changed["reason"].startswith("plan_changed")
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_every_field_of_a_request_goes_through_to_its_restore(api):
+    body = {"mode": "changed_only", "keys": [{"id": {"S": "item-00001"}}], "max_write_units": 50, "verify": "full"}
+    ended = run(api, api.restore(**body, create_missing_tables=True))
+    shown = {name: ended[name] for name in ("mode", "key_count", "max_write_units", "verify", "create_missing_tables")}
+    assert shown == {
+        "mode": "changed_only",
+        "key_count": 1,
+        "max_write_units": 50,
+        "verify": "full",
+        "create_missing_tables": True,
+    }
+    (table,) = ended["tables"]
+    assert (ended["status"], table["unchanged"], table["filtered"]) == ("COMPLETED", 1, 7)
+    assert (table["items_compared"], table["keys_not_in_backup"]) == (1, [])
+
+
+@pytest.mark.usefixtures("backed_up")
+def test_keys_that_are_none_of_the_table_are_422_each_with_its_path(api):
+    keys = [{"id": {"S": "item-00001"}}, {"id": {"N": "1"}}, {"other": {"S": "x"}}]
+    assert {path[:9] for path in faults(api.call("POST", "/restores", {"keys": keys}))} == {"$.keys[1]", "$.keys[2]"}
+    api.world.s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}/{DATE}/orders/table.json", Body=b"{}")
+    assert_problem(api.call("POST", "/restores", {"keys": keys[:1]}), 409, "export_invalid")
+    assert api.call("GET", "/restores").body["restores"] == []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.backup.export_files import md5_of
 from chalicelib.restore.datapath import chain_index
 from chalicelib.restore.model import Kind, Stage, Status
 from sandbox.exports.incremental import Delete, Insert, Update
@@ -167,6 +168,54 @@ def test_a_link_that_fails_stops_the_later_ones_and_a_retry_goes_on_in_order(wor
     assert world.items("orders") == chain.expected
     assert counts(restore) == chain.counts
     assert restore["failures"] == []
+
+
+def test_a_link_that_fails_stops_the_later_ones_also_while_another_table_is_still_loaded(world):
+    chain = Chain(world)
+    add_table(world, "users")
+    restore_id = world.ask(max_workers=2)
+    key = next(file.key for file in chain.exports[1].files if file.item_count)
+    until_ms = world.clock() + 10 * 60_000
+
+    def deny(name, request):
+        if name == "get_object" and request["Key"] == key:
+            raise client_error("AccessDenied", "GetObject", 403)
+        is_other = name == "batch_write_item" and "users" in request["RequestItems"]
+        if is_other and status_of(world, restore_id) is Status.LOADING and world.clock() < until_ms:
+            raise client_error("ThrottlingException", "BatchWriteItem")
+
+    world.hook = deny
+    restore = world.settle(restore_id)
+    assert world.clock() >= until_ms
+    assert restore["status"] == "PARTIAL"
+    assert len(world.items("users")) == 20
+    shards = [shard for shard in world.services.records.shards(restore_id, Kind.LOAD) if shard.source == "orders"]
+    assert {shard.stage for shard in shards if shard.link > 1} == {Stage.CHECKED}
+    assert {shard.attempt for shard in shards if shard.link > 1} == {1}  # of CHECKING
+
+
+def add_table(world: World, name: str) -> None:
+    """To the last set of the chain, with a full export."""
+    world.create_table(name)
+    world.back_up({name: [image(number, 0) for number in range(20)]}, date="2026-11-25")
+    key = f"native-exports/2026-11-25/{name}"
+    for listed in world.s3.list_objects_v2(Bucket=BUCKET, Prefix=key)["Contents"]:
+        moved = listed["Key"].replace("2026-11-25", LAST)
+        body = (
+            world.s3.get_object(Bucket=BUCKET, Key=listed["Key"])["Body"].read().replace(b"2026-11-25", LAST.encode())
+        )
+        world.s3.put_object(Bucket=BUCKET, Key=moved, Body=body)
+    added = json.loads(world.s3.get_object(Bucket=BUCKET, Key="native-exports/2026-11-25/manifest.json")["Body"].read())
+    world.s3.delete_object(Bucket=BUCKET, Key="native-exports/2026-11-25/manifest.json")
+    (table,) = json.loads(json.dumps(added["tables"]).replace("2026-11-25", LAST))
+    listed = world.s3.get_object(Bucket=BUCKET, Key=table["manifest_files_key"])["Body"].read()
+    table["manifest_files_md5"] = md5_of(listed)
+    key = f"native-exports/{LAST}/manifest.json"
+    manifest = json.loads(world.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    manifest["tables"].append(table)
+    for total, more in (("total_tables_processed", 1), ("successful_exports", 1), ("total_items_exported", 20)):
+        manifest[total] += more
+    world.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest))
 
 
 @pytest.mark.parametrize("link", range(4))

@@ -20,7 +20,7 @@ from chalicelib.backup.definition import (
     encode_definition,
 )
 from chalicelib.restore.model import Job, Kind, Shard, Status, Table
-from chalicelib.restore.new_table import OWNER_TAG
+from chalicelib.restore.new_table import FINISHED, OWNER_TAG
 from chalicelib.restore.phases.creating import create_target
 from chalicelib.restore.phases.finishing import finish_target
 from chalicelib.restore.work import Ended, Invocation, Surroundings, Yielded
@@ -183,7 +183,7 @@ def test_a_missing_table_is_made_as_it_was_and_can_be_captured_again_as_the_same
         was,
         table_name="again",
         table_arn=made.table_arn,
-        tags={"team": "sales", OWNER_TAG: "restore-1"},
+        tags={"team": "sales", OWNER_TAG: f"restore-1{FINISHED}"},
         autoscaling=(msgspec.structs.replace(scaling, policies=(renamed,)),),
     )
     assert made.deletion_protection

@@ -66,6 +66,12 @@ class Tables:
         shown = table.tags if self._clock() >= table.tags_shown_at_ms else {}
         return {"Tags": [{"Key": key, "Value": value} for key, value in shown.items()]}
 
+    def tag_resource(self, request: Request) -> Answer:
+        table = self._active(request["ResourceArn"].rsplit("/", 1)[-1], "TagResource")
+        table.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        self.on_change(table, "tags")
+        return {}
+
     def describe_time_to_live(self, request: Request) -> Answer:
         table = self._dynamodb.table(request["TableName"], "DescribeTimeToLive")
         if table.time_to_live is None:
