@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sandbox local test lint types simulate crashpoints load fuzz bench lock audit deploy clean
+.PHONY: help install demo sandbox local test thorough lint types simulate crashpoints load fuzz bench lock audit deploy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -33,6 +33,9 @@ local: $(STAMP) ## serve the HTTP API with chalice local against a running sandb
 
 test: lint types ## install, lint, type-check and run every test; CI calls exactly this
 	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+
+thorough: $(STAMP) ## the tests, with every case of each (twice as long)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --thorough
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -97,4 +100,5 @@ endef
 
 clean: ## remove what was installed, and the state and logs of sandbox and demo
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m sandbox clean; fi
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/tablevault/benchmarks"
 	rm -rf $(VENV) .sandbox .chalice/deployments .mypy_cache .ruff_cache .pytest_cache .hypothesis

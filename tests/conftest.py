@@ -1,4 +1,5 @@
-"""How tests are spread over processes: those that share one emulator stay together, all others go anywhere."""
+"""Which cases run, and how they are spread over processes: those that share one emulator stay together, all others go
+anywhere."""
 
 from pathlib import Path
 
@@ -7,8 +8,16 @@ import pytest
 TOGETHER = ("e2e", "sandbox")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="run the cases that are marked thorough too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         folder = Path(item.path).relative_to(Path(__file__).parent).parts[0]
         if folder in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(folder))
+    if not config.getoption("--thorough"):
+        left_out = {item for item in items if item.get_closest_marker("thorough")}
+        config.hook.pytest_deselected(items=sorted(left_out, key=lambda item: item.nodeid))
+        items[:] = [item for item in items if item not in left_out]

@@ -223,6 +223,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     CHECKING saw of the target, as JSON text (`target.TargetFacts`). `survey_…`: what a dry run found in the data files
     (`datapath.survey.SurveyTotals`). `found_keys`: positions among the asked keys of those the backup has.
     `approximate`: shards that cannot tell what they wrote before a repetition from what stood there already.
+    `target_id`: DynamoDB's own id of the target; a table that is made anew under its name has another one.
     """
 
     source: str
@@ -240,6 +241,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     plan_digest: str | None = None
     target_digest: str | None = None
     target_facts: str | None = None
+    target_id: str | None = None
     reopening_ended: int = 0
     reopening_failed: int = 0
     planning_total: int = 1

@@ -53,7 +53,7 @@ _COUNTED_BEFORE_LOADING = tuple(
     name
     for name in Table.__struct_fields__
     if name.startswith(("survey_", *(f"{phase}_" for phase in _BEFORE_LOADING)))
-    or name in ("data_files", "data_bytes", "uncompressed_bytes", "data_files_read", "is_new", "blockers", "warnings")
+    or name in ("data_files", "data_bytes", "uncompressed_bytes", "data_files_read", "blockers", "warnings")
 )
 LAST_SHARD = 999_999  # the highest number a shard of a table can have
 
@@ -215,8 +215,9 @@ class RestoreRecords:
                 self.ledger.transact([Put(Key(job.pk, shard.sk), _row(shard) | lapse, absent()) for shard in chunk])
 
     def plan_anew(self, job: Job, table: Table) -> None:
-        """Takes a table back to where PLANNING finds it; nobody works on it. What was cleared stays counted, and the
-        shards that were planned are written anew by planning. Repeating it changes nothing."""
+        """Takes a table back to where PLANNING finds it; nobody works on it. What was cleared stays counted, a target
+        that was missing stays one that this restore makes, or has made, and the shards that were planned are written
+        anew by planning. Repeating it changes nothing."""
         first = [self.shard(job.restore_id, shard_sk(kind, table.number, 0)) for kind in _ONE_PER_TABLE]
         again = [Shard(sk=s.sk, kind=s.kind, source=s.source, number=0, files=s.files) for s in first if s is not None]
         self.put_shards(job, [shard for shard in again if shard.kind is not Kind.PLAN])

@@ -111,6 +111,11 @@ def facts_of_definition(
     )
 
 
+def id_of(described: Mapping[str, Any] | None) -> dict[str, str]:
+    """Of DescribeTable's `Table`, as a TABLE row keeps it: another table that is made under its name has another."""
+    return {"target_id": described["TableId"]} if described is not None and "TableId" in described else {}
+
+
 def _described_index(index: Mapping[str, Any], *, is_local: bool) -> TargetIndex:
     projection = index.get("Projection", {})
     is_all = projection.get("ProjectionType", "ALL") == "ALL"

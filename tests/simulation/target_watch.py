@@ -99,7 +99,8 @@ class TargetWatch:
         if unchecked:
             self._violated(f"{what}: {unchecked[0]} is not checked yet")
         backups = self._world.dynamodb.backups.values()
-        safe = [each for each in backups if each["BackupName"] == f"tablevault-{restore_id}"]
+        name = f"tablevault-{restore_id}" + (f"-{job['resumes']}" if job["resumes"] else "")
+        safe = [each for each in backups if each["BackupName"] == name]
         if job["safety_backup"] and not any(
             each["TableName"] == table.name and each["BackupStatus"] == "AVAILABLE" for each in safe
         ):
@@ -110,6 +111,8 @@ class TargetWatch:
     def changed_table(self, table: Table, what: str) -> None:
         if self.is_stranger:
             return
+        if what != "made" and self._slot() is None:
+            return  # a setting that arrives late is the same once more
         told = f"{what} of table {table.name}"
         job = self._holder(table.name)
         if job is None:
@@ -117,8 +120,6 @@ class TargetWatch:
             return
         if table.tags.get(OWNER_TAG, "").removesuffix(FINISHED) != job["restore_id"]:
             self._violated(f"{told}: {job['restore_id']} did not make it")
-        if what != "made" and self._slot() is None:
-            return  # a setting that arrives late is the same once more
         if Status(job["status"]) not in (_MAY_MAKE if what == "made" else _MAY_FINISH):
             self._violated(f"{told}: {job['restore_id']} is {job['status']}")
         kind = "create" if what == "made" else "finish"

@@ -30,7 +30,6 @@ class Expected:
 
     status: Status = Status.COMPLETED
     wish: Wish = EVERYTHING
-    creates: bool = False
     most_units_per_s: int | None = None
     dry_run: bool = False
     is_last: bool = True  # whether its targets are as it has left them
@@ -52,6 +51,7 @@ class Verdict:
         self._world = world
         self.standing: dict[str, list[Item]] = {}
         self.backed: dict[str, Chain] = {}
+        self.made: set[str] = set()  # targets that a restore has to make
         self.strangers: dict[str, dict[str, Item]] = {}  # by target: what somebody else has put there meanwhile
         self.expected: dict[str, Expected] = {}
         self.sets: dict[str, dict[str, str | None]] = {}
@@ -161,6 +161,10 @@ class Verdict:
                 for name, count in _counts_of(shard).items():
                     counts[name] += count
         said = {name: table[name] for name in counts}
+        if job["resumes"] and said["cleared"] >= counts["cleared"]:
+            counts["cleared"] = said["cleared"]  # what was cleared before it was planned anew stays counted
+        if said["cleared"] > len(self.standing.get(table["target"], ())):
+            self._wrong(f"restore {job['restore_id']}: {said['cleared']} items of {table['target']} were cleared")
         if said != counts:
             what = f"restore {job['restore_id']}, table {table['target']}"
             self._wrong(f"{what}: the totals are {said}, the shards' checkpoints say {counts}")
@@ -232,7 +236,7 @@ class Verdict:
             self._wrong(f"{what}: {len(actual)} items, {len(wanted)} expected; they differ")
         if not self.overlapping and target not in self.strangers:
             self._judge_split(what, table, outcome, expected.wish)
-        if expected.creates and table["is_new"]:
+        if target in self.made:
             self._judge_settings(what, job, target)
 
     def _judge_split(self, what: str, table: dict[str, Any], outcome: Outcome, wish: Wish) -> None:

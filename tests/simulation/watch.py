@@ -126,10 +126,12 @@ class Watch(logging.Handler):
             self._left_its_end(pk, sk, before, after)
 
     def _left_its_end(self, pk: str, sk: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """Only one that is compared goes on, and only REOPENING takes one back."""
+        """Only one that is compared goes on. What takes one back: REOPENING, also when it is being cancelled, and the
+        PLANNING of a restore that plans anew."""
         job = self.row(pk, "JOB")
-        is_reopening = job is not None and job["status"] == Status.REOPENING
-        if not is_reopening and after["stage"] not in _AFTER_END[before["stage"]]:
+        kinds = {row["kind"] for row in self.targets.live_claims(pk)}
+        goes_back = "reopen" in kinds or (job is not None and job["status"] in (Status.REOPENING, Status.PLANNING))
+        if not goes_back and after["stage"] not in _AFTER_END[before["stage"]]:
             self.violated(f"{pk}/{sk} went from {before['stage']} back to {after['stage']}")
 
     def _wrote_job(self, pk: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> None:

@@ -24,6 +24,7 @@ from chalicelib.restore.target import (
     capacity_notes,
     facts_of_definition,
     facts_of_table,
+    id_of,
     is_autoscaled,
     kinesis_notes,
     state_notes,
@@ -56,20 +57,23 @@ def check_target(around: Surroundings, run: Invocation, job: Job, table: Table, 
     target = look_at_target(around, job, table, definition)
     notes = [*_known_blockers(table), *target.notes]
     if target.described is not None:
-        notes += state_notes(target.described)
+        notes += [] if table.is_new else state_notes(target.described)
         notes += _key_notes(table, definition, described_keys(target.described))
         notes += _permission_notes(around.dynamodb, job, table, target.described)
         notes += kinesis_notes(around.dynamodb, table.target)
         notes += _appeared_notes(job, table)
-        notes += unfinished_notes(around.dynamodb, target.described)
+        notes += [] if table.is_new else unfinished_notes(around.dynamodb, target.described)
     notes += _index_notes(around, job, table)
     if target.facts is None:
         return Ended(notes=tuple(notes))
     notes += _fact_notes(around, job, target.facts)
+    # One that was missing before this restore was cancelled and resumed may be its own: CREATING finds that out.
+    is_new = target.facts.is_new or table.is_new
     found = {
         "target_facts": target.facts.encode(),
-        "target_digest": _digest(target, definition),
-        "is_new": target.facts.is_new,
+        "target_digest": _digest(target, definition, is_new=is_new),
+        "is_new": is_new,
+        **id_of(target.described),
     }
     return Ended(table_set=found, notes=tuple(notes))
 
@@ -155,10 +159,10 @@ def _fact_notes(around: Surroundings, job: Job, facts: TargetFacts) -> list[Note
     return notes if job.dry_run else [*notes, *time_to_live_notes(facts, None)]
 
 
-def _digest(target: Target, definition: TableDefinition) -> str:
+def _digest(target: Target, definition: TableDefinition, *, is_new: bool) -> str:
     """Of what makes the target this one: made anew, or with another index, it is another plan."""
     described = target.described
-    if described is None:
+    if described is None or is_new:
         parts: list[Any] = ["new", definition.table_arn, definition.captured_at]
     else:
         indexes = [*described.get("GlobalSecondaryIndexes", []), *described.get("LocalSecondaryIndexes", [])]

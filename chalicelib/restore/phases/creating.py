@@ -14,6 +14,7 @@ from chalicelib.backup.definition import read_definition
 from chalicelib.errors import ExportInvalid
 from chalicelib.restore.model import Job, Note, Shard, Table, warning
 from chalicelib.restore.new_table import FINISHED, OWNER_TAG, create_table_request
+from chalicelib.restore.target import id_of
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 
 _POLL_S = 1.0
@@ -58,7 +59,7 @@ def _create(around: Surroundings, run: Invocation, job: Job, table: Table, reque
             owner = _owner(around.dynamodb, described["TableArn"])
             looks += 1
             if owner == job.restore_id:
-                return Ended()
+                return Ended(table_set=id_of(described))
             if owner is not None or looks >= _LOOKS_FOR_TAG:
                 return Ended(failure=_strangers_text(table))
         elif status not in _BEING_MADE:

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import IO
 
 import msgspec
+from botocore.exceptions import ClientError
 
+from chalicelib.aws import error_code
 from chalicelib.backup import layout
 from chalicelib.restore.model import LOADED, FileCheckpoint, Job, Kind, PlannedFile, Shard, Stage, Table
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings
@@ -29,7 +31,23 @@ def verify_table(around: Surroundings, run: Invocation, job: Job, table: Table, 
             lines.write(result.line())
         lines.seek(0)
         _keep(around, layout.data_file_results_key(job.restore_id, table.source), job.bucket, lines)
-    return Ended(table_set={"balanced": balanced, "unbalanced": unbalanced})
+    failure = _lost_target(around, table)
+    return Ended(failure=failure, table_set={"balanced": balanced, "unbalanced": unbalanced})
+
+
+def _lost_target(around: Surroundings, table: Table) -> str | None:
+    """Whether the target is gone, or another table of its name stands there now: what was written is not in it."""
+    if table.target_id is None:
+        return None
+    try:
+        described = around.dynamodb.describe_table(TableName=table.target)["Table"]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+        return f"{table.target} was deleted while it was restored: restore again"
+    if described.get("TableId") != table.target_id:
+        return f"{table.target} was deleted and made anew while it was restored, and lacks items: restore again"
+    return None
 
 
 def _keep(around: Surroundings, key: str, bucket: str, lines: IO[bytes]) -> None:

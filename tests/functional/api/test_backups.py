@@ -91,3 +91,22 @@ def test_a_list_of_tables_that_makes_no_sense_is_refused(api):
 
 def test_a_table_that_is_not_configured_is_refused_and_the_configured_ones_are_named(api):
     assert "orders" in faults(api.call("POST", "/backups", {"tables": ["users"]}))["$.tables"]
+
+
+@pytest.mark.usefixtures("orders")
+def test_the_same_request_with_the_same_idempotency_key_is_one_set(api):
+    def post(body, key="a-key"):
+        return api.call("POST", "/backups", body, headers={"Idempotency-Key": key})
+
+    first = post({"tables": ["orders"]})
+    assert first.status == 202
+    api.world.clock.sleep(90)
+    again = post({"tables": ["orders"]})
+    assert (again.status, again.body["backup_date"]) == (202, first.body["backup_date"])
+    assert "another request" in faults(post({}))["Idempotency-Key"]
+    other = post({"tables": ["orders"]}, key="another")
+    assert other.body["backup_date"] != first.body["backup_date"]
+    listed = [each["backup_date"] for each in api.call("GET", "/backups").body["backups"]]
+    assert listed == [other.body["backup_date"], first.body["backup_date"]]
+    table_arn = api.world.dynamodb.describe_table(TableName="orders")["Table"]["TableArn"]
+    assert len(api.world.dynamodb.list_exports(TableArn=table_arn)["ExportSummaries"]) == 2

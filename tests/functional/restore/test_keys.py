@@ -52,7 +52,7 @@ def test_a_thousand_keys_are_found_and_more_are_refused(world):
     assert set(faults_of(world, keys=[])) == {"$.keys"}
 
 
-KINDS = {
+KINDS: dict[str, Any] = {
     "number": ((("n", "N", "HASH"),), {"n": {"N": "12"}}, {"n": {"N": "1.20e1"}}),
     "binary": ((("b", "B", "HASH"),), {"b": {"B": b"\x00\xffkey"}}, {"b": {"B": "AP9rZXk="}}),
     "composite": (
@@ -68,7 +68,7 @@ def test_keys_of_every_kind_are_found_by_value(world, kind):
     keys, item, asked = KINDS[kind]
     wanted = {**item, "said": {"S": "wanted"}}
     names = [name for name, _, _ in keys]
-    others = {
+    other_items: dict[str, list[dict[str, Any]]] = {
         "number": [{"n": {"N": str(number)}} for number in (1, 2, 112, 120)],
         "binary": [{"b": {"B": bytes([number])}} for number in range(4)],
         # The same values, but in other attributes, or inside of others.
@@ -76,7 +76,8 @@ def test_keys_of_every_kind_are_found_by_value(world, kind):
             {"id": {"S": 'sl"ash\\ü'}, "n": {"N": "7"}, "other": {"M": {"id": {"S": 'sl"ash\\ü'}, "n": {"N": "-0.5"}}}},
             {"id": {"S": "x"}, "n": {"N": "-0.5"}, "z": {"S": 'sl"ash\\ü'}},
         ],
-    }[kind]
+    }
+    others = other_items[kind]
     world.create_table("orders", keys)
     world.back_up({"orders": [*others, wanted]}, keys=keys, partitions=2)
     restore = world.restore(keys=[asked], verify="full")

@@ -13,6 +13,7 @@ from chalicelib.restore.model import Status
 from chalicelib.restore.new_table import OWNER_TAG
 from tests.functional.restore.faults import Killed, client_error, counts, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import BUCKET, DATE, PREFIX, REGION, World, numbered
+from tests.thorough import thorough
 
 SOURCE: dict[str, Any] = {
     "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "n", "KeyType": "RANGE"}],
@@ -104,7 +105,7 @@ def test_a_missing_target_is_made_as_the_source_was(world, name):
     assert calls == [("create_table", "CREATING"), *((call, "FINISHING") for call in LAST_CALLS)]
 
 
-@pytest.mark.parametrize("is_after", [False, True])
+@pytest.mark.parametrize("is_after", [True, *thorough((False,))])
 @pytest.mark.parametrize("call", ["create_table", "list_tags_of_resource", *LAST_CALLS])
 def test_a_worker_killed_at_any_of_its_calls_leaves_what_the_next_one_finishes(world, call, is_after):
     definition = back_up_a_table_that_is_gone(world)

@@ -172,7 +172,7 @@ def a_put_in_doubt_taken_for_exact() -> Iterator[None]:
         yield
 
 
-@mutation("chain-in-turn", "chain-in-turns", "verified")
+@mutation("chain-in-turn", "chain-in-turns", "slices", "verified")
 def writes_of_a_link_not_waited_for() -> Iterator[None]:
     """As writes without an answer are: the next link begins while one of the last may still take effect."""
     with patch.object(worker._Run, "_all_is_answered", lambda self: True):

@@ -14,7 +14,7 @@ from chalicelib.restore import advance, claims, locks, records
 from chalicelib.restore.claims import Claims
 from chalicelib.restore.desk import RestoreDesk
 from chalicelib.restore.locks import Locks
-from chalicelib.restore.model import Job, Stage, Status
+from chalicelib.restore.model import ALLOWED_MOVES, Job, Stage, Status
 from chalicelib.restore.phases import reopening
 from chalicelib.restore.records import Lock
 from chalicelib.restore.resuming import Resuming
@@ -43,6 +43,7 @@ def cleared_again_after_loading() -> Iterator[None]:
         return go_on(self, job, Status.CLEARING if to is Status.LOADING else to)
 
     with (
+        patch.dict(ALLOWED_MOVES, {Status.REOPENING: ALLOWED_MOVES[Status.REOPENING] | {Status.CLEARING}}),
         patch.object(reopening, "_phases_to_reopen", lambda to: [*again, *to_reopen(Status.LOADING)]),
         patch.object(Resuming, "_go_on", back_to_clearing),
     ):

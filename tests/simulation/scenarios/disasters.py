@@ -41,7 +41,7 @@ class Poison(Scenario):
         ):
             self.world.bus.restore_queue.send(body, chain=0)
         expected = Expected(status=Status.PARTIAL, may_fail=True)
-        self.operate(lambda: self.restore("poison", expected, max_workers=self.max_workers()))
+        self.operate(lambda: self.restore("poison", expected, max_workers=self.random.choice((2, 3, 8))))
 
     def judge(self) -> None:
         super().judge()

@@ -168,27 +168,30 @@ class CreateMissing(Scenario):
             self.verdict.backed[backed.name] = chain_of(backed)
         self.target("catalog")
         self.verdict.standing["orders"] = []
+        self.verdict.made = {"orders"}
         body = {"create_missing_tables": True, "verify": self.random.choice(COMPARISONS)}
-        self.operate(lambda: self.restore("create", Expected(creates=True), max_workers=self.max_workers(), **body))
+        self.operate(lambda: self.restore("create", Expected(), max_workers=self.max_workers(), **body))
 
 
 class CreateTaken(Scenario):
     """Somebody makes the missing table just before the restore does: it must not be touched."""
 
     def begin(self) -> None:
-        put_set(self.world, (Backed("orders", has_settings=True),))
+        backed = Backed("orders", has_settings=True)
+        put_set(self.world, (backed,))
+        self.verdict.backed["orders"] = chain_of(backed)
         self.verdict.standing["orders"] = []
         self.operate(self._restore_and_make)
 
     def _restore_and_make(self) -> None:
         body = {"create_missing_tables": True, "max_workers": self.max_workers()}
-        restore_id = self.restore("taken", Expected(creates=True), **body)
+        restore_id = self.restore("taken", Expected(), **body)
         if restore_id is not None:
             self.at(restore_id, Status.CREATING, lambda: self._make(restore_id))
 
     def _make(self, restore_id: str) -> None:
         create_table(self.world, "orders", [])
-        self.verdict.expected[restore_id] = Expected(status=Status.FAILED, creates=True, may_fail=True)
+        self.verdict.expected[restore_id] = Expected(status=Status.FAILED, may_fail=True)
 
 
 class Verified(Scenario):

@@ -28,11 +28,12 @@ class Cancelled(Scenario):
             self.verdict.backed[backed.name] = chain_of(backed)
         self.target("orders", standing=120)
         self.verdict.standing["catalog"] = []
+        self.verdict.made = {"catalog"}
         self.world.slow_writes_us = self.random.choice((0, 300_000, 2_000_000))
         self.operate(self._restore_and_cancel)
 
     def _restore_and_cancel(self) -> None:
-        expected = Expected(wish=CLEARED, creates=True, may_be_cancelled=not self.is_resumed)
+        expected = Expected(wish=CLEARED, may_be_cancelled=not self.is_resumed)
         body = {"clear_existing_data": True, "create_missing_tables": True, "max_workers": self.max_workers()}
         restore_id = self.restore("cancelled", expected, verify="full", **body)
         if restore_id is None:
@@ -47,7 +48,7 @@ class ResumedTwice(Cancelled):
     """Cancelled wherever it is, resumed by two people at once, again and again, also while it is being taken up."""
 
     def _restore_and_cancel(self) -> None:
-        expected = Expected(wish=CLEARED, creates=True)
+        expected = Expected(wish=CLEARED)
         body = {"clear_existing_data": True, "create_missing_tables": True, "max_workers": self.max_workers()}
         restore_id = self.restore("again", expected, verify="full", **body)
         if restore_id is None:
