@@ -233,9 +233,10 @@ class RestoreRecords:
         kept = ("safeguarding_total", "creating_total", "finishing_total")
         changes = {name: getattr(fresh, name) for name in _COUNTED_BEFORE_LOADING if name not in kept}
         gone = ("plan_digest", "target_digest", "target_facts", "found_keys", "link_ends")
-        self.ledger.write(
-            Update(table_key(job.restore_id, table.number), set=changes, remove=gone, condition=present())
-        )
+        # A transaction for the sake of its token: the same request that arrives once more, late, would take back what
+        # was counted since.
+        key = table_key(job.restore_id, table.number)
+        self.ledger.transact([Update(key, set=changes, remove=gone, condition=present())])
         # Last: a table whose plan is to be made again counts nothing of the old one.
         self.put_shards(job, [shard for shard in again if shard.kind is Kind.PLAN])
 

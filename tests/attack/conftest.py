@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from random import Random
 
 import boto3
@@ -17,7 +16,7 @@ from chalicelib.ledger import Key, Ledger, Update
 from chalicelib.services import services
 from sandbox.resources import SCOPES, ApiToken, store_tokens
 from tests.attack.wsgi import WsgiGateway
-from tests.functional.api.conftest import ITEM_CONTENT, app_module
+from tests.functional.api.conftest import ITEM_CONTENT, app_module, made_once
 from tests.functional.api.gateway import TOKENS, TOKENS_PARAMETER, Gateway
 from tests.functional.conftest import REGION
 from tests.functional.restore.world import BUCKET, DATE, ENVIRON, LEDGER, PREFIX, World, numbered
@@ -30,7 +29,6 @@ SINGLE = [
     ApiToken(f"only {scope}", f"tv_only-{number}-0123456789abcdef", (scope,)) for number, scope in enumerate(SCOPES)
 ]
 ALL = [*TOKENS, *SINGLE]
-made_once = cache(boto3.client)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,19 @@ MEANINGS = (
     "would both be restored into",
     "is not configured; this stage backs up",
     "is tablevault's own ledger",
+    "was used for another request within the last 24 hours",
+    "cannot be combined with clear_existing_data",
+    "is for the restore after a dry run",
+    "a dry run writes nothing",
+    "are of one table",
+    # Which keys a table has is its definition's to say.
+    "lacks the key attribute",
+    "is no key attribute",
+    "and nothing else, such as",
+    "is the same key as",
+    "must be a string: it is",
+    "must not be empty",
+    "must have at most",
 )
 Case = schemathesis.Case[Any]
 

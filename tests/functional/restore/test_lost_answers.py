@@ -176,7 +176,11 @@ def test_a_request_whose_rows_may_arrive_late_is_taken_back(world):
     with pytest.raises(Unavailable, match="nothing was started"):
         world.ask()
     world.hook = quiet
-    assert world.locks() == world.open_work() == []
+    assert world.locks() == []
+    world.tick()
+    assert world.open_work() == world.messages() == []
+    (head,), _ = world.services.desk.list_page(10, None)
+    assert (head["status"], head["status_code"]) == ("FAILED", 500)
 
 
 def test_a_cancel_does_not_lose_what_a_shard_did_that_somebody_claims_at_that_moment(world):

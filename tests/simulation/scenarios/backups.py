@@ -71,7 +71,7 @@ class Overdue(Scenario):
     """An export is given up as overdue, and completes after all: its PARTIAL set becomes a COMPLETE one."""
 
     schedules = True
-    constants = ((starter, "GIVE_UP_MS", 1_800_000), (sweep, "GIVE_UP_MS", 1_800_000))
+    constants = ((starter, "GIVE_UP_MS", 3_000_000), (sweep, "GIVE_UP_MS", 3_000_000))
 
     def begin(self) -> None:
         for name in CONFIGURED:
