@@ -98,6 +98,9 @@ class NoFaults:
     def stop(self) -> None:
         self.is_on = False
 
+    def happens_often(self, kind: Fault) -> None:
+        """A scenario asks for a kind that it is about. Where nothing fails, nothing does."""
+
 
 class SeededFaults(NoFaults):
     def __init__(self, random: Random) -> None:
@@ -108,6 +111,9 @@ class SeededFaults(NoFaults):
             for kind, (low, high) in _RATES.items()
             if random.random() < 0.45
         }
+
+    def happens_often(self, kind: Fault) -> None:
+        self.rates[kind] = _RATES[kind][1]
 
     def hits(self, kind: Fault, function: str = "") -> bool:
         if not self.is_on or kind not in self.rates or self._random.random() >= self.rates[kind]:

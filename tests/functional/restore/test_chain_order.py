@@ -13,6 +13,9 @@ from tests.functional.restore.faults import Killed, client_error, counts, is_to_
 from tests.functional.restore.world import BUCKET, World
 from tests.thorough import thorough
 
+# Each of these is a long story of many workers; shorter ones of the same kind run every time.
+pytestmark = pytest.mark.thorough
+
 BASE, FIRST, SECOND, LAST = "2026-11-21", "2026-11-22", "2026-11-23", "2026-11-24"
 COUNT = 40
 

@@ -15,6 +15,9 @@ from tests.functional.restore.faults import Killed, client_error, counts, is_to_
 from tests.functional.restore.world import BUCKET, DATE, PREFIX, REGION, World, numbered
 from tests.thorough import thorough
 
+# Each of these is a long story of many workers; shorter ones of the same kind run every time.
+pytestmark = pytest.mark.thorough
+
 SOURCE: dict[str, Any] = {
     "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "n", "KeyType": "RANGE"}],
     "AttributeDefinitions": [

@@ -6,6 +6,7 @@ from chalicelib.restore.model import Status
 from chalicelib.restore.phases import planner
 from tests.simulation import operators
 from tests.simulation.chains import Backed, Item, Wish, chain_of, item_of
+from tests.simulation.faults import Fault
 from tests.simulation.scenarios.scenario import CONFIGURED, Scenario
 from tests.simulation.sets import DATE, create_table, put_set
 from tests.simulation.verdict import Expected
@@ -115,6 +116,8 @@ class MissingOnly(Scenario):
         if self.random.random() < 0.5:
             self.verdict.strangers["orders"] = {}
             self.operate(self._write_meanwhile)
+        else:
+            self.world.faults.happens_often(Fault.ERROR_AFTER)
 
     def _write_meanwhile(self) -> None:
         for _ in range(60):
