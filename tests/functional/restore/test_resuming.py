@@ -8,6 +8,7 @@ import pytest
 from chalicelib.errors import Conflict, Unavailable
 from chalicelib.restore.decision import ACCEPTING_LIMIT_MS
 from chalicelib.restore.model import Status
+from chalicelib.restore.phases import planner
 from tests.functional.restore.faults import Killed, client_error, counts, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import World, numbered
 from tests.thorough import thorough
@@ -141,7 +142,8 @@ def test_nothing_is_cleared_again_once_loading_has_begun(world):
     assert world.items("orders") == [*numbered(300), {"id": {"S": "written since"}}]
 
 
-def test_missing_only_goes_on_and_says_that_its_split_is_approximate_only_where_it_is(world):
+def test_missing_only_goes_on_and_says_that_its_split_is_approximate_only_where_it_is(world, monkeypatch):
+    monkeypatch.setattr(planner, "FILES_PER_SHARD", 1)
     prepared(world, count=200, partitions=4)
     world.put("orders", [{**numbered(200)[7], "mine": {"BOOL": True}}])
     restore_id = world.ask(mode="missing_only", max_workers=1)
