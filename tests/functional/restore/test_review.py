@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.errors import Conflict, InvalidRequest
 from chalicelib.restore.model import PHASES, Kind, Shard, Status
+from chalicelib.restore.phases import planner
 from chalicelib.restore.records import shard_sk
 from tests.functional.restore.faults import client_error, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import BUCKET, LEDGER, LambdaContext, numbered
@@ -227,7 +228,8 @@ def test_a_restore_that_fails_in_reconcile_does_not_stop_those_behind_it(world):
     assert world.settle(first)["status"] == "CANCELLED"
 
 
-def test_a_corrupt_shard_does_not_stop_the_others_and_the_restore_can_be_cancelled(world):
+def test_a_corrupt_shard_does_not_stop_the_others_and_the_restore_can_be_cancelled(world, monkeypatch):
+    monkeypatch.setattr(planner, "FILES_PER_SHARD", 1)
     prepared(world, count=200, partitions=4)
     restore_id = world.ask(max_workers=1)
 
