@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib.errors import Conflict, Unavailable
+from chalicelib.restore.datapath.writer import BatchWriter
 from chalicelib.restore.decision import ACCEPTING_LIMIT_MS
 from chalicelib.restore.model import Status
 from chalicelib.restore.phases import planner
@@ -302,7 +303,8 @@ def test_a_table_made_anew_in_place_of_a_half_restored_one_is_never_taken_for_a_
     assert world.items("orders") == numbered(100)
 
 
-def test_a_table_made_anew_with_the_same_keys_in_the_middle_is_never_taken_for_a_whole_one(world):
+def test_a_table_made_anew_with_the_same_keys_in_the_middle_is_never_taken_for_a_whole_one(world, monkeypatch):
+    monkeypatch.setattr(BatchWriter, "concurrency", 1)  # no other thread writes while there is no table
     prepared(world, count=100, partitions=4)
     restore_id = world.ask(max_workers=1)
 
