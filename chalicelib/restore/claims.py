@@ -213,7 +213,7 @@ class Claims:
         for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
             for shard in list(self._records.at_stage(job.restore_id, task)):
                 if shard.checkpoint is not None and (shard_counts(shard) or shard.kind is Kind.CLEAR):
-                    are_settled &= self._fail_unclaimed(job, phase, shard, "cancelled", now_ms)
+                    are_settled &= self._fail_unclaimed(job, phase, shard, _cancelled_text(shard), now_ms)
         return are_settled
 
     def reopen(self, job: Job, phase: Status, task: Task, shard: Shard) -> None:
@@ -268,6 +268,10 @@ class Claims:
         except ConditionFailed:
             return False
         return True
+
+
+def _cancelled_text(shard: Shard) -> str:
+    return f"{shard.source}: cancelled before all of its work was done; what was done is counted"
 
 
 def _fails_at(phase: Status, shard: Shard) -> Stage:

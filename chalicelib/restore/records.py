@@ -165,9 +165,10 @@ class RestoreRecords:
         return [Note(str(row.get("level")), str(row.get("text"))) for row in islice(rows, _NOTES_SHOWN)]
 
     def failures(self, restore_id: str, table_number: int) -> list[str]:
-        """Why shards of a table failed, at most 100 of them; not from the shards, which may be many thousands."""
+        """Why shards of a table failed, at most 100 of them and each reason once; not from the shards, which may be
+        many thousands."""
         rows = self.ledger.query(job_key(restore_id).pk, f"FAILURE#{table_number:04d}#", page_size=_NOTES_SHOWN)
-        return [str(row.get("text")) for row in islice(rows, _NOTES_SHOWN)]
+        return list(dict.fromkeys(str(row.get("text")) for row in islice(rows, _NOTES_SHOWN)))
 
     def rejections(self, restore_id: str, table_number: int) -> list[PlacedReason]:
         """Why items of a table were rejected, of the first 100 shards that ended with any."""

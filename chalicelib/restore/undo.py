@@ -6,15 +6,17 @@ to get from there into the old one.
 """
 
 from chalicelib.clock import iso
-from chalicelib.restore.model import Job, Table
+from chalicelib.restore.model import Job, Status, Table
 
 _LONGEST_NAME = 255
+# While one of them is under way, and where one was cancelled, a worker may have done more than any counter says.
+_CHANGES_ITEMS = frozenset({Status.CLEARING, Status.LOADING})
 
 
 def undo_steps(job: Job, table: Table) -> list[str]:
     """What an operator does, in order; commands of the AWS command line stand as they are typed. None for a dry run,
     and for a target that nothing was done to."""
-    if job.dry_run or not (table.cleared or table.accounted or table.loading_ended or table.is_made):
+    if job.dry_run or not (table.is_made or _may_be_changed(job, table)):
         return []
     if table.is_made:
         return [
@@ -24,6 +26,14 @@ def undo_steps(job: Job, table: Table) -> list[str]:
         ]
     name = _name_of_the_copy(job, table)
     return [*_make_copy(job, table, name), *_use_copy(table, name)]
+
+
+def _may_be_changed(job: Job, table: Table) -> bool:
+    """Whether an item may have been removed or written. A shard that failed may have done so uncounted."""
+    if (job.cancelled_in or job.status) in _CHANGES_ITEMS:
+        return True
+    is_counted = table.cleared or table.written or table.deleted
+    return bool(is_counted or table.approximate or table.clearing_failed or table.loading_failed)
 
 
 def _name_of_the_copy(job: Job, table: Table) -> str:

@@ -18,6 +18,8 @@ from chalicelib.restore.target import id_of
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 
 _POLL_S = 1.0
+# An empty table and its indexes are there within minutes. Whoever waits longer waits for AWS support.
+_LONGEST_CREATION_MS = 6 * 60 * 60 * 1000
 # Tags of a table are listed eventually consistent, "immediately after" a creation perhaps without them:
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_ListTagsOfResource.html
 _LOOKS_FOR_TAG = 15
@@ -64,6 +66,8 @@ def _create(around: Surroundings, run: Invocation, job: Job, table: Table, reque
                 return Ended(failure=_strangers_text(table))
         elif status not in _BEING_MADE:
             return Ended(failure=f"{table.target} is {status}, and cannot be restored into")
+        if around.clock() - job.moved_at_ms > _LONGEST_CREATION_MS:
+            return Ended(failure=f"{table.target} is still {status} after six hours: nothing was loaded into it")
         if around.clock() >= run.soft_stop_ms:
             return Yielded(progressed=True)
         around.sleep(_POLL_S)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from chalicelib.aws import Client, error_code, error_text, is_transient
 from chalicelib.backup.definition import Autoscaling, ScalingPolicy, TableDefinition, read_definition
 from chalicelib.errors import ExportInvalid
-from chalicelib.restore.model import Job, Shard, Table
+from chalicelib.restore.model import Job, Note, Shard, Table, warning
 from chalicelib.restore.new_table import FINISHED, OWNER_TAG
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 
@@ -46,28 +46,40 @@ def finish_target(around: Surroundings, run: Invocation, job: Job, table: Table,
         definition = read_definition(around.s3, job.bucket, table.definition_key)
     except ExportInvalid as error:
         return Ended(failure=f"{table.target} was loaded, but not finished as it was: {error.message}")
+    try:
+        return _finish(around, run, job, table, definition)
+    except ClientError as error:
+        if error_code(error) not in _LATER:
+            raise
+        return Yielded(reason=error_text(error), pause_ms=outage_pause_ms(shard))
+
+
+def _finish(around: Surroundings, run: Invocation, job: Job, table: Table, definition: TableDefinition) -> Answer:
     failures = []
     for by_hand, step in _steps(around, table.target, definition):
         if around.clock() >= run.soft_stop_ms:
             return Yielded(progressed=True)
-        try:
-            problem = _problem(step)
-        except ClientError as error:
-            if error_code(error) not in _LATER:
-                raise
-            return Yielded(reason=error_text(error), pause_ms=outage_pause_ms(shard))
+        problem = _problem(step)
         if problem is not None:
             failures.append(f"{problem}: {by_hand}")
-    if not failures:
-        _mark_finished(around.dynamodb, table.target, job)
-        return Ended()
-    return Ended(failure=f"{table.target} was loaded, but some of its settings are missing: {'; '.join(failures)}")
+    if failures:
+        return Ended(failure=f"{table.target} was loaded, but some of its settings are missing: {'; '.join(failures)}")
+    return Ended(notes=tuple(_mark_finished(around.dynamodb, table.target, job)))
 
 
-def _mark_finished(dynamodb: Client, target: str, job: Job) -> None:
-    """So that whoever restores into the table later need not wonder. Needs dynamodb:TagResource."""
-    arn = dynamodb.describe_table(TableName=target)["Table"]["TableArn"]
-    dynamodb.tag_resource(ResourceArn=arn, Tags=[{"Key": OWNER_TAG, "Value": f"{job.restore_id}{FINISHED}"}])
+def _mark_finished(dynamodb: Client, target: str, job: Job) -> list[Note]:
+    """So that whoever restores into the table later need not wonder: a warning where it is refused, because every
+    setting is on all the same. Needs dynamodb:TagResource."""
+    tags = [{"Key": OWNER_TAG, "Value": f"{job.restore_id}{FINISHED}"}]
+    try:
+        arn = dynamodb.describe_table(TableName=target)["Table"]["TableArn"]
+        dynamodb.tag_resource(ResourceArn=arn, Tags=tags)
+    except ClientError as error:
+        if is_transient(error) or error_code(error) in _LATER:
+            raise
+        text = f"every setting of {target} is on, but its tag {OWNER_TAG} could not be set to {tags[0]['Value']!r}"
+        return [warning(f"{text} ({error_text(error)}): set it, or later restores into it warn that it is unfinished")]
+    return []
 
 
 def _problem(step: Step) -> str | None:

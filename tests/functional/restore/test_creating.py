@@ -122,7 +122,7 @@ class Stage:
             restore_id=restore_id,
             status=Status.CREATING,
             created_at_ms=0,
-            moved_at_ms=0,
+            moved_at_ms=START_MS,
             bucket=BUCKET,
             exports_prefix="native-exports",
             backup_date="2026-11-21",
@@ -269,6 +269,16 @@ def test_a_table_that_takes_its_time_is_waited_for_until_the_soft_stop(stage):
     assert 10_000 <= stage.clock() - begun_ms <= 11_000
 
 
+def test_a_table_that_is_never_there_is_given_up_after_hours_and_not_before(stage):
+    stage.run(create_target)
+    creating = {"Table": {**stage.described(), "TableStatus": "CREATING"}}
+    stage.dynamodb = _Patched(stage.dynamodb, describe_table=lambda **request: creating)
+    stage.clock.now_ms = START_MS + 6 * 3_600_000 - 20_000
+    assert stage.run(create_target, time_ms=10_000) == Yielded(progressed=True)
+    answer = stage.run(create_target, time_ms=30_000)
+    assert answer == Ended(failure="again is still CREATING after six hours: nothing was loaded into it")
+
+
 def test_a_target_that_is_being_deleted_is_a_failure(stage):
     stage.run(create_target)
     deleting = {"Table": {**stage.described(), "TableStatus": "DELETING"}}
@@ -390,9 +400,21 @@ def test_a_kill_at_any_step_leaves_what_the_next_attempt_finishes(stage, operati
     assert len(policies["ScalingPolicies"]) == 1
 
 
-def test_a_table_that_is_still_changing_is_waited_for(stage):
+def test_a_tag_that_may_not_be_set_is_a_warning_because_every_setting_is_on(stage):
     stage.run(create_target)
-    stage.hook = failing("update_table", client_error("ResourceInUseException", "UpdateTable"))
+    stage.hook = failing("tag_resource", client_error("AccessDeniedException", "TagResource"))
+    answer = stage.run(finish_target)
+    assert isinstance(answer, Ended)
+    assert answer.failure is None
+    (note,) = answer.notes
+    assert (note.level, OWNER_TAG in note.text, "AccessDenied" in note.text) == ("warning", True, True)
+    assert stage.described()["DeletionProtectionEnabled"]
+
+
+@pytest.mark.parametrize("operation", ["update_table", "tag_resource"])
+def test_a_table_that_is_still_changing_is_waited_for(stage, operation):
+    stage.run(create_target)
+    stage.hook = failing(operation, client_error("ResourceInUseException", operation))
     answer = stage.run(finish_target)
     assert isinstance(answer, Yielded)
     assert answer.pause_ms > 0

@@ -55,6 +55,30 @@ def test_nothing_is_to_be_undone_where_nothing_was_done(world):
     assert undo_of(world, world.restore()) == []
 
 
+def test_nothing_is_to_be_undone_where_every_item_was_there_already(world):
+    prepared(world, count=10)
+    world.put("orders", numbered(10))
+    for mode in ("missing_only", "changed_only"):
+        restore = world.restore(mode=mode)
+        assert (restore["status"], restore["tables"][0]["written"]) == ("COMPLETED", 0)
+        assert undo_of(world, restore) == []
+
+
+def test_what_a_cancelled_load_may_have_written_is_to_be_undone(world):
+    prepared(world, count=10)
+    restore_id = world.ask(safety_backup=True)
+
+    def cancel(name, request):
+        if is_to_target(name, request) and status_of(world, restore_id) is Status.LOADING:
+            world.services.desk.cancel(restore_id)
+
+    world.hook = cancel
+    restore = world.settle(restore_id)
+    assert restore["cancelled_in"] == "LOADING"
+    assert "restore-table-from-backup" in undo_of(world, restore)[0]
+    assert len(restore["failures"]) <= 1
+
+
 def test_a_safety_backup_that_cannot_be_taken_ends_it_before_anything_is_touched(world):
     prepared(world, count=10)
     world.put("orders", [STRANGER])
