@@ -71,6 +71,7 @@ audit: $(STAMP) ## known vulnerabilities of what is deployed (needs PyPI's JSON 
 deploy: $(DEPLOYER)/.installed ## chalice deploy with packages verified by their hashes (STAGE=prod)
 	@test -n "$(STAGE)" || { echo "Say which stage of .chalice/config.json to deploy: make deploy STAGE=prod" >&2; exit 1; }
 	@rm -rf $(WHEELS) .chalice/deployments
+	@$(DEPLOYER)/bin/python -m compileall -q --invalidation-mode checked-hash chalicelib
 	@$(DEPLOYER)/bin/python -m pip download $(PIP_OPTIONS) --require-hashes --only-binary :all: --dest $(WHEELS) -r requirements.txt
 	@$(DEPLOYER)/bin/python -m pip download $(PIP_OPTIONS) --require-hashes --only-binary :all: --dest $(WHEELS) -r requirements.txt \
 		--platform $(LAMBDA_PLATFORM)

@@ -15,15 +15,17 @@ from benchmarks.world import CREDENTIALS, ENVIRON
 ROOT = Path(__file__).parents[1]
 
 
-def found_by(command: Sequence[str]) -> Any:
-    """What a program says. Raises RuntimeError, with the end of its standard error, when it fails."""
+def found_by(command: Sequence[str], **environ: str) -> Any:
+    """What a program says. Raises RuntimeError, with the end of its standard error, when it fails. An empty value takes
+    a variable out of its environment."""
+    variables = {**os.environ, **CREDENTIALS, **ENVIRON, "PYTHONPATH": str(ROOT), **environ}
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env={**os.environ, **CREDENTIALS, **ENVIRON, "PYTHONPATH": str(ROOT)},
+        env={name: value for name, value in variables.items() if value},
         preexec_fn=lambda: pin(CLIENT_CORE),
     )
     if done.returncode:

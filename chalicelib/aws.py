@@ -1,15 +1,17 @@
-"""boto3 clients, made when first asked for: timeouts, retries and pool size stand here and nowhere else.
+"""Clients of AWS, made when first asked for: timeouts, retries and pool size stand here and nowhere else.
 
-A client at module level would need a region at import, which `chalice deploy` and the tests do not have.
+They are botocore's, as boto3 makes them too, without what boto3 adds to the one of S3: importing its transfer manager,
+which nothing here uses, is a tenth of a cold start. A client at module level would need a region at import, which
+`chalice deploy` and the tests do not have.
 """
 
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.session import Session
 
-Client = Any  # boto3 makes a client's methods at run time; the checks are in the functional tests
+Client = Any  # botocore makes a client's methods at run time; the checks are in the functional tests
 
 # Three attempts and the waits between them end within 27 s: an endpoint that hangs is an error the code can handle,
 # within the API's 29 s, and not a killed invocation.
@@ -35,13 +37,14 @@ class Clients:
     """`Clients().get("s3")`: one client per service for the life of the process."""
 
     def __init__(self) -> None:
+        self._session = Session()
         self._by_service: dict[str, Client] = {}
 
     def get(self, service: str) -> Client:
         client = self._by_service.get(service)
         if client is None:
             config = _CONFIG_OF_SERVICE.get(service, _CONFIG)
-            client = self._by_service[service] = boto3.client(service, config=config)
+            client = self._by_service[service] = self._session.create_client(service, config=config)
         return client
 
 

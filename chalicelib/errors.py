@@ -18,11 +18,10 @@ TablevaultError
   OutOfTime                the invocation's deadline is too near; retryable
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing wrong with a request or a setting: where (`path`), and what is allowed (`message`)."""
 
     path: str

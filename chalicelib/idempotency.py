@@ -9,9 +9,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from boto3.dynamodb.conditions import Attr
 
 from chalicelib.clock import Clock
@@ -23,8 +23,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _KEPT_S = 24 * 3600
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(msgspec.Struct, frozen=True):
     """The name of what a request makes. `is_repeated`: chosen by an earlier request with the same key."""
 
     name: str

@@ -6,7 +6,7 @@ at the same moment too. What may be tried again is not decided here but where th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from chalicelib.clock import Clock
 
@@ -16,8 +16,7 @@ Random = Callable[[], float]  # evenly in [0, 1), as random.random
 _LARGEST_EXPONENT = 30  # beyond it the ceiling is the cap anyway, and an int needs no more digits
 
 
-@dataclass(frozen=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Delays of one piece of work that ends, done or not, at `deadline_ms` (epoch milliseconds)."""
 
     clock: Clock

@@ -8,7 +8,7 @@ carries out would be a promise broken in silence.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dateutil import tz
 
@@ -32,8 +32,7 @@ _NOT_YET = (
 )
 
 
-@dataclass(frozen=True)
-class AsOf:
+class AsOf(NamedTuple):
     """The moment of the day a backup shows; None where the time of the run decides.
 
     `day`: 1-31 is that day of the month, None the day of the run. `second_of_day`: None is the time of the run.
@@ -44,16 +43,14 @@ class AsOf:
     timezone: str = "UTC"
 
 
-@dataclass(frozen=True)
-class RequestPrices:
+class RequestPrices(NamedTuple):
     """US dollars per million on-demand request units."""
 
     write_usd_per_million: float
     read_usd_per_million: float
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     backup_bucket: str
     environment: str
     dynamodb_tables: tuple[str, ...]

@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SCOPES = ("backup:read", "backup:write", "restore:write", "restore:clear")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -20,8 +20,7 @@ _FIELDS = {"name", "sha256", "scopes"}
 _LONGEST_NAME = 100
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     name: str
     sha256: str
     scopes: tuple[str, ...]

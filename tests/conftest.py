@@ -4,12 +4,20 @@ anywhere."""
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TOGETHER = ("e2e", "sandbox")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="run the cases that are marked thorough too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The same examples every time; with --thorough others each time, which a failure prints."""
+    settings.register_profile("gate", derandomize=True, deadline=None)
+    settings.register_profile("thorough", deadline=None, print_blob=True)
+    settings.load_profile("thorough" if config.getoption("--thorough") else "gate")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

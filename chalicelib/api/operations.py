@@ -1,7 +1,6 @@
 """The API's operations: what each takes, needs and answers. Routes are registered and described from the same entry."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,8 +12,7 @@ Handler = Callable[..., Response]
 Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """`answers`: one type, or one of several. `scope` None: needs no token. `body` None: has none. `is_repeatable`:
     takes an `Idempotency-Key`. `codes`: of the problems of its own, besides those of all."""
 

@@ -1,8 +1,9 @@
 """A table as DynamoDB describes it now: its definition, and the times an export of it can show."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from chalicelib.aws import Client
 from chalicelib.backup.autoscaling import capture_autoscaling
@@ -11,8 +12,7 @@ from chalicelib.backup.timing import RecoveryWindow
 from chalicelib.clock import epoch_ms, iso
 
 
-@dataclass(frozen=True)
-class CapturedTable:
+class CapturedTable(msgspec.Struct, frozen=True):
     definition: TableDefinition
     window: RecoveryWindow
 

@@ -9,7 +9,8 @@ quarantine/...                                       messages that are not ours
 """
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 SUMMARY_NAME = "manifest-summary.json"
 FILES_NAME = "manifest-files.json"
@@ -29,8 +30,7 @@ _DATA_FILE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}\.json\.gz", re.AS
 _LONGEST_KEY_BYTES = 1024  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 
 
-@dataclass(frozen=True)
-class SummaryKey:
+class SummaryKey(msgspec.Struct, frozen=True):
     """What the key of a `manifest-summary.json` under our prefix says."""
 
     backup_date: str

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,16 +14,14 @@ from chalicelib.backup.timing import requested_export_time, usable_export_time
 from chalicelib.settings import Settings
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why an export failed: AWS' code or one of ours, and what the operator can do."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """DynamoDB did not answer for now; the table is planned when its export is started."""
 
 

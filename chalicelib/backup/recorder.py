@@ -7,10 +7,10 @@ COMPLETED, an export that reconcile checks again; after it, an open set that rec
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import Client, error_code
@@ -44,8 +44,7 @@ class Outcome(StrEnum):
     ANOTHER_EXPORT = "another_export"
 
 
-@dataclass(frozen=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """An export that says of itself that it belongs to a row of the ledger."""
 
     set: SetRow

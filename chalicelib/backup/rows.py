@@ -4,8 +4,6 @@ A set's `revision` is 1 plus the number of exports that completed after they had
 move in one transaction, so rows read while it happens contradict each other, and `is_torn` says so.
 """
 
-from dataclasses import dataclass, field
-
 import msgspec
 
 from chalicelib.backup.states import ENDED, ExportState, SetState
@@ -88,13 +86,12 @@ class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
-@dataclass(frozen=True)
-class SetRecord:
+class SetRecord(msgspec.Struct, frozen=True):
     """A set and its exports as one strongly consistent read found them. `corrupt` says which rows cannot be read."""
 
     set: SetRow
     exports: dict[str, ExportRow]
-    corrupt: dict[str, str] = field(default_factory=dict)
+    corrupt: dict[str, str] = msgspec.field(default_factory=dict)
 
     def missing(self) -> list[PlannedExport]:
         known = self.exports.keys() | self.corrupt.keys()

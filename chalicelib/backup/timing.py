@@ -5,9 +5,9 @@ Set names sort by time: `2026-11-21` < `2026-11-21T093000Z` (asked for by hand t
 
 from calendar import monthrange
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+import msgspec
 from dateutil import tz
 
 from chalicelib.clock import epoch_ms
@@ -16,8 +16,7 @@ from chalicelib.settings import AsOf
 _SECOND_MS = 1000
 
 
-@dataclass(frozen=True)
-class RecoveryWindow:
+class RecoveryWindow(msgspec.Struct, frozen=True):
     """The times a table's point-in-time recovery can show; None where DynamoDB did not say."""
 
     earliest_ms: int | None

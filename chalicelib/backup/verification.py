@@ -10,9 +10,9 @@ and what is missing without an error that could also mean "denied".
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import Client, error_code
@@ -31,8 +31,7 @@ _EMPTY_GZIP_BYTES = 20  # what an export writes for a partition without items
 _NAMED = 3
 
 
-@dataclass(frozen=True)
-class VerifiedExport:
+class VerifiedExport(msgspec.Struct, frozen=True):
     """The facts of an export; `files_md5` is the base64 MD5 of its file list, `size_bytes` of its data as stored."""
 
     summary_key: str

@@ -1,10 +1,10 @@
 """What is written to the ledger, as plain data, and how it is put into DynamoDB's words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
@@ -14,8 +14,7 @@ _serialize = TypeSerializer().serialize
 _deserialize = TypeDeserializer().deserialize
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     pk: str
     sk: str
 
@@ -36,30 +35,26 @@ class ConditionFailed(Exception):
         self.rows = tuple(rows)
 
 
-@dataclass(frozen=True)
-class Put:
+class Put(msgspec.Struct, frozen=True):
     key: Key
     row: Mapping[str, Any]
     condition: ConditionBase | None = None
 
 
-@dataclass(frozen=True)
-class Update:
+class Update(msgspec.Struct, frozen=True):
     key: Key
-    set: Mapping[str, Any] = field(default_factory=dict)
-    add: Mapping[str, Addend] = field(default_factory=dict)
+    set: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    add: Mapping[str, Addend] = msgspec.field(default_factory=dict)
     remove: Sequence[str] = ()
     condition: ConditionBase | None = None
 
 
-@dataclass(frozen=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     key: Key
     condition: ConditionBase | None = None
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     key: Key
     condition: ConditionBase
 

@@ -7,8 +7,9 @@ next caller reads the state that stands and goes on from there:
     ended, locks not given back or receipt not written     still open work: `reconcile` closes it, with the same receipt
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from chalicelib.backup import layout
 from chalicelib.errors import LedgerRowsLost
@@ -31,8 +32,7 @@ from chalicelib.restore.slots import Slots
 from chalicelib.restore.work import Surroundings, logger
 
 
-@dataclass(frozen=True)
-class Advanced:
+class Advanced(msgspec.Struct, frozen=True):
     """The restore as it stands now. `remaining`: shards of its phase that have not ended."""
 
     job: Job | None

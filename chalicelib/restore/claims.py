@@ -18,7 +18,6 @@ DynamoDB refuses all but one.
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -42,8 +41,7 @@ class PhaseOver(Exception):
     """The restore is no longer in the phase this worker works for."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A worker's right to one shard, in one phase, until `until_ms`."""
 
     shard: Shard

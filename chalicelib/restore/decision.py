@@ -5,7 +5,8 @@ that of two who decide the same only one moves the restore.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from chalicelib.restore.model import PHASES, TERMINAL, Comparison, Job, Status, Table
 from chalicelib.restore.plan_digest import plan_digest
@@ -21,47 +22,40 @@ PLAN_CHANGED = (
 NOT_ACCEPTED = "the request was not accepted completely; nothing was touched; ask again"
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """The phase has shards that have not ended."""
 
     remaining: int
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(msgspec.Struct, frozen=True):
     """Every shard of the phase has ended: go on to the next."""
 
     to: Status
 
 
-@dataclass(frozen=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Write the receipt, then end with this status."""
 
     status: Status
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Abandon:
+class Abandon(msgspec.Struct, frozen=True):
     """The request to go on was never written down completely: the restore ends again as it had ended."""
 
     status: Status
 
 
-@dataclass(frozen=True)
-class AwaitClaims:
+class AwaitClaims(msgspec.Struct, frozen=True):
     """End as CANCELLED once no claim is alive: a late worker may still be writing under one."""
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """The restore has ended: give back its locks and take it off the open work."""
 
 
-@dataclass(frozen=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True):
     """Nothing to do now."""
 
 

@@ -5,8 +5,9 @@ limit, cold starts and the minutes that on-demand capacity takes to grow beyond 
 """
 
 import math
-from dataclasses import asdict, dataclass
 from typing import Any
+
+import msgspec
 
 from chalicelib.restore.datapath.item_size import READ_UNIT_BYTES, WRITE_UNIT_BYTES
 from chalicelib.restore.datapath.survey import SurveyTotals
@@ -27,8 +28,7 @@ WORKER_ITEMS_PER_S = {Mode.OVERWRITE: 40_000, Mode.MISSING_ONLY: 4_000, Mode.CHA
 WORKER_BYTES_PER_S = 50 * 10**6
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What is asked for, beside the items. `data_files`: how many the table's backup has."""
 
     data_files: int
@@ -39,8 +39,7 @@ class Demand:
     comparison: Comparison = Comparison.NONE
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(msgspec.Struct, frozen=True):
     """`write_units`: all that are consumed, of the table, its indexes and of clearing; `index_write_units` and
     `clearing_write_units` are among them. `usd` is what comes on top of what is paid anyway: nothing with provisioned
     capacity. `limits_s`: the seconds it would take with each limit alone; `limited_by` is the longest."""
@@ -79,7 +78,7 @@ def estimate_of(job: Job, table: Table) -> dict[str, Any] | None:
         clears=job.clear_existing_data,
         comparison=job.comparison,
     )
-    return asdict(estimate(decode_facts(table.target_facts), totals, demand))
+    return msgspec.structs.asdict(estimate(decode_facts(table.target_facts), totals, demand))
 
 
 def estimate(facts: TargetFacts, totals: SurveyTotals, demand: Demand) -> Estimate:
@@ -111,8 +110,7 @@ def estimate(facts: TargetFacts, totals: SurveyTotals, demand: Demand) -> Estima
     )
 
 
-@dataclass(frozen=True)
-class _Units:
+class _Units(msgspec.Struct, frozen=True):
     """Write units by what consumes them, and all read units."""
 
     table: int

@@ -5,7 +5,6 @@ CHECKING and LOADING a handful of data files, in CLEARING a scan segment, in the
 shard of a phase ends before the next phase begins, so no claim of an earlier phase can be alive in a later one.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -123,8 +122,7 @@ class Stage(StrEnum):
 LOADED = frozenset({Stage.DONE, Stage.COMPARED, Stage.NOT_COMPARED})
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """What a phase does with a kind of shard: it takes them at one stage and leaves them at the next, or at `fails`."""
 
     kind: Kind
@@ -484,8 +482,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     shard_wake: int = 0
 
 
-@dataclass(frozen=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """A finding about a table: a blocker ends the restore before anything is touched, a warning does not."""
 
     level: str

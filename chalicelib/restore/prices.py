@@ -8,7 +8,7 @@ A region that is not here is reckoned at the highest price that is, which may st
 DYNAMODB_PRICES replaces the table where that matters. Taxes, discounts and the free tier are not in it.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from chalicelib.settings import RequestPrices
 
@@ -32,8 +32,7 @@ _INFREQUENT_ACCESS_RATIO = 1.26
 INFREQUENT_ACCESS = "STANDARD_INFREQUENT_ACCESS"
 
 
-@dataclass(frozen=True)
-class Quote:
+class Quote(msgspec.Struct, frozen=True):
     """`basis`: where the prices come from, for whoever reads the estimate."""
 
     write_usd_per_million: float

@@ -2,7 +2,6 @@
 bucket are made of the same parts here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -65,11 +64,10 @@ def job_head(job: Job) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class InFlight:
+class InFlight(msgspec.Struct, frozen=True):
     """What a table's open shards have done beyond its totals, by their checkpoints."""
 
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = msgspec.field(default_factory=dict)
     reasons: Sequence[PlacedReason] = ()
 
 

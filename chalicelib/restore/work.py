@@ -7,8 +7,9 @@ through `Invocation.save`; the worker turns its answer into conditional writes.
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from chalicelib.aws import Client
 from chalicelib.clock import Clock
@@ -27,8 +28,7 @@ logger = logging.getLogger("tablevault")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """What is around the work: clients, clock, ledger. One for the life of a process."""
 
     settings: Settings
@@ -62,8 +62,7 @@ class Kept:
         return made
 
 
-@dataclass(frozen=True)
-class Invocation:
+class Invocation(msgspec.Struct, frozen=True):
     """One worker's run. `soft_stop_ms`: no new work after it; `hard_deadline_ms`: Lambda kills the process.
 
     `save(checkpoint)` writes a checkpoint under the claim and raises ClaimLost when it is no longer ours, PhaseOver
@@ -84,17 +83,15 @@ class Invocation:
         return (self.soft_stop_ms + self.hard_deadline_ms) // 2
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     failure: str | None = None
     checkpoint: str | None = None
-    table_set: Mapping[str, Any] = field(default_factory=dict)
-    table_add: Mapping[str, int | set[int]] = field(default_factory=dict)
+    table_set: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    table_add: Mapping[str, int | set[int]] = msgspec.field(default_factory=dict)
     notes: tuple[Note, ...] = ()
 
 
-@dataclass(frozen=True)
-class Yielded:
+class Yielded(msgspec.Struct, frozen=True):
     """`pause_ms`: leave the shard alone for so long, because what failed may need time. `in_good_order`: the checkpoint
     counts everything that was written."""
 

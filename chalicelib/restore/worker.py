@@ -6,8 +6,8 @@ passed; then `reconcile` wakes the slot and another worker goes on from the shar
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import error_text, is_transient
@@ -16,21 +16,11 @@ from chalicelib.restore.advance import Conductor
 from chalicelib.restore.claims import Claim, ClaimLost, PhaseOver, shard_counts
 from chalicelib.restore.datapath.write_units import Allowance
 from chalicelib.restore.model import Job, Kind, Note, Shard, Status, Table, Task, blocker, tasks_of
-from chalicelib.restore.phases.checking import check_target
-from chalicelib.restore.phases.checking_files import check_files
-from chalicelib.restore.phases.clearing import clear_segment
-from chalicelib.restore.phases.comparing import compare_files
-from chalicelib.restore.phases.creating import create_target
-from chalicelib.restore.phases.finishing import finish_target
-from chalicelib.restore.phases.loading import load_files
+from chalicelib.restore.phases import work_of
 from chalicelib.restore.phases.planner import start_position
-from chalicelib.restore.phases.planning import plan_table
-from chalicelib.restore.phases.reopening import reopen_table
-from chalicelib.restore.phases.safeguarding import take_safety_backup
-from chalicelib.restore.phases.verifying import verify_table
 from chalicelib.restore.records import LAST_SHARD, shard_sk, table_number
 from chalicelib.restore.slots import SlotMessage, Slots, slot_key
-from chalicelib.restore.work import Answer, Ended, Invocation, Perform, Surroundings, Yielded, logger, outage_pause_ms
+from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, logger, outage_pause_ms
 
 # Clocks of two Lambda hosts differ by milliseconds; a request on its way when a process is killed ends in seconds.
 CLAIM_MARGIN_MS = 15_000
@@ -40,23 +30,8 @@ _SOFT_STOP_SHARE = 0.2
 _LEAST_ROOM_MS = 2_000  # to write down how far the work is
 _SOFT_STOP_MOST_MS = 30_000
 
-WORK: dict[tuple[Status, Kind], Perform] = {
-    (Status.REOPENING, Kind.REOPEN): reopen_table,
-    (Status.PLANNING, Kind.PLAN): plan_table,
-    (Status.CHECKING, Kind.TARGET): check_target,
-    (Status.CHECKING, Kind.LOAD): check_files,
-    (Status.SAFEGUARDING, Kind.SAFEGUARD): take_safety_backup,
-    (Status.CREATING, Kind.CREATE): create_target,
-    (Status.CLEARING, Kind.CLEAR): clear_segment,
-    (Status.LOADING, Kind.LOAD): load_files,
-    (Status.FINISHING, Kind.FINISH): finish_target,
-    (Status.COMPARING, Kind.LOAD): compare_files,
-    (Status.VERIFYING, Kind.VERIFY): verify_table,
-}
 
-
-@dataclass
-class _Cursor:
+class _Cursor(msgspec.Struct):
     """Where a worker looks for its next shard. It goes around the phase's shards once without finding any before
     it says that there is none."""
 
@@ -242,7 +217,7 @@ class _Run:
             allowance = self._around.kept.get("allowance", (self._restore_id, table.number), Allowance)
         run = Invocation(self._soft_stop_ms, self._deadline_ms, save, share, allowance)
         try:
-            return WORK[(claim.phase, claim.shard.kind)](self._around, run, job, table, claim.shard)
+            return work_of(claim.phase, claim.shard.kind)(self._around, run, job, table, claim.shard)
         except ClientError as error:
             if not is_transient(error):
                 return _failed(claim, f"{table.source}: {error_text(error)}")

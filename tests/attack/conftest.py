@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-import boto3
 import pytest
 from chalice.app import Chalice
 from moto import mock_aws
@@ -16,7 +15,7 @@ from chalicelib.ledger import Key, Ledger, Update
 from chalicelib.services import services
 from sandbox.resources import SCOPES, ApiToken, store_tokens
 from tests.attack.wsgi import WsgiGateway
-from tests.functional.api.conftest import ITEM_CONTENT, app_module, made_once
+from tests.functional.api.conftest import ITEM_CONTENT, app_module, make_clients_once
 from tests.functional.api.gateway import TOKENS, TOKENS_PARAMETER, Gateway
 from tests.functional.conftest import REGION
 from tests.functional.restore.world import BUCKET, DATE, ENVIRON, LEDGER, PREFIX, World, numbered
@@ -53,7 +52,7 @@ def _target(app: Chalice, patch: pytest.MonkeyPatch) -> Iterator[Target]:
     environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
     for name, value in environ.items():
         patch.setenv(name, value)
-    patch.setattr(boto3, "client", made_once)
+    make_clients_once(patch)
     bits = Random(7)
     patch.setattr("chalicelib.restore.desk.secrets.token_hex", lambda count: bits.randbytes(count).hex())
     services.cache_clear()

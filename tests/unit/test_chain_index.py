@@ -2,12 +2,12 @@ import json
 import random
 import sys
 import tracemalloc
-from dataclasses import replace
 from hashlib import blake2b
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chalicelib.errors import DataFileDamaged, Unavailable
 from chalicelib.restore.datapath.chain_index import (

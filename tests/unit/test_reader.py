@@ -5,13 +5,13 @@ import io
 import itertools
 import json
 import tracemalloc
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from botocore.response import StreamingBody
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chalicelib.errors import DataFileDamaged, OutOfTime, Unavailable
 from chalicelib.restore.datapath import batches as batches_module

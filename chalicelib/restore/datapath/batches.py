@@ -2,8 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 BATCH_LINES = 25  # BatchWriteItem's limit
 BATCH_BODY_BYTES = 15_000_000  # its request may have 16 MB; the rest is room for the envelope
@@ -11,8 +12,7 @@ LINE_OVERHEAD_BYTES = len(b'{"PutRequest":},')
 RUN_LINES = 100_000  # of a file in which little is looked for: about as many as are searched in a tenth of a second
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """What is to be done with `line_count` consecutive lines of one file from `first_line` on, counted from 0: `lines`,
     without their newlines, which stand at `places` of the file. Of the others `elsewhere` belong to another turn of
     their table; the rest was not asked for, or is not the last word on its key."""

@@ -1,12 +1,11 @@
 """A data file of an export, or a slice of one, as it was checked."""
 
-from dataclasses import dataclass
+import msgspec
 
 from chalicelib.errors import DataFileDamaged
 
 
-@dataclass(frozen=True)
-class DataFile:
+class DataFile(msgspec.Struct, frozen=True):
     """`etag` without quotes, `md5` base64, of the compressed object; `item_count` the whole object's.
 
     A slice is the lines from `first_line` to before `end_line` (None: to the end), counted from 0.

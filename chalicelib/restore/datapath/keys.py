@@ -6,7 +6,6 @@ same when their digests are: numbers by value, binaries by their bytes.
 
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -25,8 +24,7 @@ _TYPE_NAMES = {"S": "a string", "N": "a number", "B": "a binary"}
 _NAME_SHOWN = 100
 
 
-@dataclass(frozen=True)
-class KeySchema:
+class KeySchema(msgspec.Struct, frozen=True):
     """The key attributes of a table, the partition key first: their names and types (S, N, B)."""
 
     names: tuple[str, ...]

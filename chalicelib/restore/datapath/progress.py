@@ -6,11 +6,10 @@ twice. What ended beyond that line is written again after a restart, which is ha
 then for the first time.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """What became of data lines; each line is counted under exactly one name. Those that belong to another turn of
     their table are counted there: here they are `elsewhere`."""
 

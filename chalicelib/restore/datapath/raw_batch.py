@@ -10,7 +10,6 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -62,8 +61,7 @@ _decode_capacities = msgspec.json.Decoder(_Capacities).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
-@dataclass(frozen=True)
-class RawAnswer:
+class RawAnswer(msgspec.Struct, frozen=True):
     """A complete HTTP answer."""
 
     status: int

@@ -12,7 +12,8 @@ import base64
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+
+import msgspec
 
 from chalicelib.aws import Client
 from chalicelib.errors import DataFileDamaged
@@ -27,8 +28,7 @@ __all__ = ["BATCH_LINES", "Batch", "DataFile", "DataFileFindings", "DataFileRead
 __all__ += ["verify_data_file"]
 
 
-@dataclass(frozen=True)
-class DataFileFindings:
+class DataFileFindings(msgspec.Struct, frozen=True):
     """What reading a file, or its slice, to the end showed: `damage` is None or the reason; never item content.
 
     The counts are those of the slice's own lines; where there is damage, those up to it.

@@ -10,11 +10,11 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
@@ -122,8 +122,7 @@ class Signer:
         return "\r\n".join([f"POST {self._path} HTTP/1.1", *lines]).encode("ascii")
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(msgspec.Struct, frozen=True):
     """What stays the same within a second."""
 
     second: int

@@ -6,9 +6,9 @@ once, and an endpoint that is away is waited for until the deadline.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import THROTTLED, TRANSIENT, error_code
@@ -42,15 +42,13 @@ RETRIED = THROTTLED | {
 }
 
 
-@dataclass(frozen=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     index: int  # in the batch
     request: dict[str, Any]  # boto3's WriteRequest
     size_bytes: int = 0  # as a line of an export; 0: not known
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why DynamoDB takes a request neither now nor later. `is_certain` is false for what may be an outage."""
 
     code: str

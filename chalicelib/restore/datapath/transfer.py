@@ -13,9 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from chalicelib.restore.datapath.reader import Batch
 from chalicelib.restore.datapath.writer import BatchResult
@@ -63,8 +64,7 @@ def transfer(
     return run.is_read_to_the_end
 
 
-@dataclass(eq=False)
-class _Source:
+class _Source(msgspec.Struct, eq=False):
     """One data file's batches. `lane`: the lock under which they are pulled. `busy`: pulls and batches under way."""
 
     index: int

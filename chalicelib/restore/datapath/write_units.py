@@ -10,8 +10,9 @@ answers; until the first of them one request is under way at a time.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from threading import Lock
+
+import msgspec
 
 from chalicelib.errors import OutOfTime
 from chalicelib.retry import Backoff
@@ -28,8 +29,7 @@ def units_of(size_bytes: int) -> int:
     return max(1, math.ceil(size_bytes / _UNIT_BYTES))
 
 
-@dataclass
-class Spending:
+class Spending(msgspec.Struct):
     """One request's units. `measured`: what it consumed; None, as long as it is not known."""
 
     estimated: int

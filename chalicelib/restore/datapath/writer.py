@@ -10,11 +10,11 @@ counted, so the next worker begins before it and writes the same items again.
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from chalicelib.aws import THROTTLED, Client, error_code
@@ -44,8 +44,7 @@ class Rejected(NamedTuple):
     message: str
 
 
-@dataclass(frozen=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """What became of a batch: `counts.total` is its number of lines."""
 
     counts: Counts

@@ -8,9 +8,9 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import DENIED, Client, error_code, error_text, is_transient
@@ -40,8 +40,7 @@ MOST_INDEXED_RECORDS = 20_000_000
 Keys = list[tuple[str, str, str]]  # (role, attribute, type), HASH first
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What was seen of a target. `described`: DescribeTable's `Table`; None where there is none. `facts`: None where
     there is nothing to restore into, and `notes` say why."""
 

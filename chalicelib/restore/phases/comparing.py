@@ -51,15 +51,14 @@ def compare_files(around: Surroundings, run: Invocation, job: Job, table: Table,
     state = CompareState.decode(shard.comparison)
     # Of a sample, the keys of the first turn are enough.
     compared_turns = 1 if job.comparison is Comparison.SAMPLE else turns
-    while state.turn < compared_turns:
-        in_turn = files if turns == 1 else [replace(file, turn=state.turn, turns=turns) for file in files]
-        answer = _compare(around, run, job, table, shard, selection, in_turn, state)
-        if isinstance(answer, Ended | Yielded):
-            return answer
-        state = answer
-        if state.turn < compared_turns:
-            run.save(state.encode())  # the next one's index takes its time
-    return Ended(table_add=_counts(state))
+    in_turn = files if turns == 1 else [replace(file, turn=state.turn, turns=turns) for file in files]
+    answer = _compare(around, run, job, table, shard, selection, in_turn, state)
+    if isinstance(answer, Ended | Yielded):
+        return answer
+    if answer.turn < compared_turns:
+        # The next turn's index is not made before the other shards had this one's: a worker goes around them.
+        return Yielded(checkpoint=answer.encode(), progressed=True, in_good_order=True)
+    return Ended(table_add=_counts(answer))
 
 
 def _turns(selection: Selection, job: Job, files: Sequence[PlannedFile]) -> int:

@@ -6,7 +6,6 @@ one, which is harmless, and counted only then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,15 +21,14 @@ from chalicelib.restore.rejections import FileReasons, reason
 from chalicelib.restore.work import Invocation, Surroundings, Yielded, outage_pause_ms
 
 _CHECKPOINT_EVERY_MS = 1_000
-COUNT_NAMES = tuple(field.name for field in fields(Counts))
+COUNT_NAMES = tuple(field.name for field in msgspec.structs.fields(Counts))
 
 
 def data_file_of(file: PlannedFile) -> DataFile:
     return DataFile(file.key, file.etag, file.size_bytes, file.md5, file.item_count, file.first_line, file.end_line)
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Why a passage ended before its end: `failure`, for good; or `reason`, for now."""
 
     failure: str | None = None
@@ -143,7 +141,7 @@ class Passage:
             line, counts = progress.position()
             # The reader is ahead of the writers: a file read to its end may have batches that never came back.
             verified = read_to_end and line == file.first_line + file.line_count
-            told = asdict(counts)
+            told = msgspec.structs.asdict(counts)
             checkpoints.append(
                 FileCheckpoint(line, verified, **told, reasons=reasons.before(line), found=tuple(sorted(found)))
             )

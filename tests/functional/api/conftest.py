@@ -25,6 +25,18 @@ def made_once(service, **settings):
     return client
 
 
+class SessionOfMadeOnce:
+    """Of botocore's Session what chalicelib.aws uses."""
+
+    def create_client(self, service, **settings):
+        return made_once(service, **settings)
+
+
+def make_clients_once(patch):
+    patch.setattr(boto3, "client", made_once)
+    patch.setattr("chalicelib.aws.Session", SessionOfMadeOnce)
+
+
 # In every item of these tests, and nowhere else.
 ITEM_CONTENT = "the-customer's-secret"
 
@@ -51,7 +63,7 @@ def world(monkeypatch):
         monkeypatch.setenv(name, value)
     # moto answers inside of botocore; behind a proxy the raw write path leaves everything to botocore too.
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setattr(boto3, "client", made_once)
+    make_clients_once(monkeypatch)
     services.cache_clear()
     with mock_aws():
         world = World()

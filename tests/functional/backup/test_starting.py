@@ -1,6 +1,5 @@
 """Starting sets: every table's export is its own, nothing starts twice, and what cannot start yet starts later."""
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -255,7 +254,7 @@ def test_the_parameters_of_a_set_stay_when_the_settings_change(aws):
     world.refuse("export_table_to_point_in_time", refusal("ThrottlingException", "X"), when=of("orders"))
     world.service.start_scheduled()
     world.mend()
-    world.settings = dataclasses.replace(world.settings, s3_sse_kms_key_id="alias/new")
+    world.settings = world.settings._replace(s3_sse_kms_key_id="alias/new")
     world.service = world.new_process()
     world.reconcile_a_minute_later()
     (export,) = world.dynamodb.exports.values()

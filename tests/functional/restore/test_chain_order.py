@@ -291,6 +291,25 @@ def test_a_resolved_chain_writes_every_key_once(world, monkeypatch):
     assert sorted(written) == sorted(item["id"]["S"] for item in chain.expected)
 
 
+def test_reading_back_in_turns_makes_each_turns_index_once_for_all_shards(world, monkeypatch):
+    monkeypatch.setattr(chain_index, "MOST_KEYS_PER_TURN", 6)
+    built: list[int] = []
+    build = chain_index.build_chain_index
+
+    def counted(*arguments: Any, **named: Any) -> chain_index.ChainIndex:
+        built.append(named["turn"])
+        return build(*arguments, **named)
+
+    monkeypatch.setattr("chalicelib.restore.phases.selection.build_chain_index", counted)
+    chain = Chain(world)
+    restore = world.restore(verify="full", max_workers=1)
+    assert restore["status"] == "COMPLETED"
+    assert (restore["tables"][0]["items_compared"], restore["tables"][0]["items_that_differ"]) == (44, 0)
+    assert len(list(world.services.records.shards(restore["restore_id"], Kind.LOAD))) == 4
+    assert built == [0, 1, 2]
+    assert world.items("orders") == chain.expected
+
+
 @pytest.mark.parametrize("mode", ["overwrite", "changed_only"])
 def test_clearing_first_leaves_exactly_the_chains_end(world, mode):
     chain = Chain(world)

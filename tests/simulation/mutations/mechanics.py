@@ -1,12 +1,12 @@
 """Defects in how work is handed out, claimed, written down and ended."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 from boto3.dynamodb.conditions import Attr
+from msgspec.structs import replace
 
 from chalicelib.backup import recorder
 from chalicelib.backup.catalog import Catalog
@@ -21,7 +21,7 @@ from chalicelib.restore.datapath.line_split import LineSplitter
 from chalicelib.restore.datapath.raw_batch import RawAnswer
 from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.decision import Finish, Move, Work, decide
-from chalicelib.restore.model import FileCheckpoint, Kind, SlotState, Status
+from chalicelib.restore.model import FileCheckpoint, SlotState, Status
 from chalicelib.restore.phases import loading, safeguarding
 from chalicelib.restore.phases.passage import Passage
 from chalicelib.restore.records import RestoreRecords
@@ -197,7 +197,7 @@ def a_safety_backup_not_waited_for() -> Iterator[None]:
         arn = safeguarding._find_backup(around, job, table) or safeguarding._create_backup(around, job, table)
         return Ended(table_set={"safety_backup_arn": arn})
 
-    with patch.dict(worker.WORK, {(Status.SAFEGUARDING, Kind.SAFEGUARD): hasty}):
+    with patch.object(safeguarding, "take_safety_backup", hasty):
         yield
 
 

@@ -1,6 +1,5 @@
 """The plan of a set and its client tokens: a function of its inputs, with every table in it."""
 
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -57,7 +56,7 @@ def test_the_same_inputs_give_the_same_plan():
 
 
 def test_asked_and_used_time_are_both_in_the_plan():
-    settings = dataclasses.replace(SETTINGS, as_of=AsOf(None, 3600))  # twenty seconds ago: not restorable yet
+    settings = SETTINGS._replace(as_of=AsOf(None, 3600))  # twenty seconds ago: not restorable yet
     parameters = plan(settings).tables[0].parameters
     assert parameters is not None
     assert parameters.requested_time_ms == NOW_MS - 20_000
@@ -65,7 +64,7 @@ def test_asked_and_used_time_are_both_in_the_plan():
 
 
 def test_a_set_by_hand_shows_now_whatever_the_schedule_says():
-    settings = dataclasses.replace(SETTINGS, as_of=AsOf(None, 0))
+    settings = SETTINGS._replace(as_of=AsOf(None, 0))
     parameters = plan(settings, by_hand=True).tables[0].parameters
     assert parameters is not None
     assert (parameters.requested_time_ms, parameters.export_time_ms) == (None, None)

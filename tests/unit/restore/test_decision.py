@@ -34,7 +34,7 @@ from chalicelib.restore.model import (
 )
 from chalicelib.restore.plan_digest import plan_digest
 
-GONE_ON_IN = [phase for phase in PHASES if phase is not Status.REOPENING]
+GONE_ON_IN = [phase for phase in PHASES if phase in ALLOWED_MOVES[Status.REOPENING]]
 NOW_MS = 1_800_000_000_000
 
 
