@@ -30,6 +30,8 @@
 
 enum { MOST_HEAD = 32 * 1024, MOST_BODY = 20 * 1000 * 1000, FIRST_BUFFER = 128 * 1024, MOST_ANSWER = 4096 };
 
+#define SLEEP_AFTER_US 2000
+
 typedef struct Connection {
     int socket;
     char *in;
@@ -479,10 +481,13 @@ int main(int count, char **arguments) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = watched[i].mark};
         if (epoll_ctl(poller, EPOLL_CTL_ADD, watched[i].file, &event)) die("epoll_ctl");
     }
+    uint64_t last_us = now_us();
     for (;;) {
         struct epoll_event events[256];
-        int ready = epoll_wait(poller, events, 256, -1);
+        /* Who wakes a sleeping process pays for it, and over a network no client would: sleep only when nobody asks. */
+        int ready = epoll_wait(poller, events, 256, now_us() - last_us < SLEEP_AFTER_US ? 0 : -1);
         if (ready < 0 && errno != EINTR) die("epoll_wait");
+        if (ready > 0) last_us = now_us();
         for (int i = 0; i < ready; i++) {
             void *mark = events[i].data.ptr;
             if (mark == &of_listener) {

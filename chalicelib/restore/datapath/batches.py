@@ -12,7 +12,7 @@ LINE_OVERHEAD_BYTES = len(b'{"PutRequest":},')
 RUN_LINES = 100_000  # of a file in which little is looked for: about as many as are searched in a tenth of a second
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """What is to be done with `line_count` consecutive lines of one file from `first_line` on, counted from 0: `lines`,
     without their newlines, which stand at `places` of the file. Of the others `elsewhere` belong to another turn of
     their table; the rest was not asked for, or is not the last word on its key."""
@@ -52,6 +52,10 @@ def batched(blocks: Iterator[list[bytes]], first_line: int) -> Iterator[Batch]:
         held += [line[:-1] for line in lines]
         held_bytes = _body_bytes(held)
         begin = 0
+        if held_bytes <= BATCH_BODY_BYTES:  # then none of its batches is too large either
+            for begin in range(0, len(held) - BATCH_LINES + 1, BATCH_LINES):
+                yield Batch.of(first_line + begin, tuple(held[begin : begin + BATCH_LINES]))
+            begin = len(held) - len(held) % BATCH_LINES
         while len(held) - begin >= BATCH_LINES or held_bytes > BATCH_BODY_BYTES:
             batch = Batch.of(first_line + begin, _next_batch(held, begin))
             held_bytes -= _body_bytes(batch.lines)

@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 _HEAD = b'{"Item":{'
+_ITEM_AT = len(b'{"Item":')
+_BRACE = ord("{")
 _AROUND_ITEM_BYTES = len(b'{"Item":}')
 
 
@@ -55,9 +57,9 @@ def are_item_lines(lines: Sequence[bytes], joined: bytes) -> bool:
         return False
     if len(found) != len(lines):
         return False
-    item_bytes = [len(each.Item) for each in found]
-    if item_bytes == [len(line) - _AROUND_ITEM_BYTES for line in lines if line.startswith(_HEAD)]:
-        return True
+    if [len(each.Item) + _AROUND_ITEM_BYTES for each in found] == list(map(len, lines)):
+        # So each of them is `{"Item":`, its item and `}`. What is an object shows at its first byte.
+        return {line[_ITEM_AT] for line in lines} == {_BRACE}
     return all(map(is_item_line, lines))
 
 

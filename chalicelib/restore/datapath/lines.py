@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import msgspec
 
+from chalicelib.restore.datapath.byte_search import finder
 from chalicelib.restore.datapath.item_line import are_item_lines, is_item_line, raw_item
 from chalicelib.restore.datapath.raw_batch import attributes, put_request
 from chalicelib.restore.datapath.record_line import Record, record_of
 from chalicelib.restore.model import LineKind
 
 _REPLICATION_PREFIX = "aws:rep:"
-_REPLICATION_MARK = b"aws:rep:"
+_is_replicated = finder(_REPLICATION_PREFIX.encode())
 Document = dict[str, Any]
 
 
@@ -58,7 +59,7 @@ class ItemLines:
         joined = b",".join(lines)
         if not are_item_lines(lines, joined):
             return None
-        if _REPLICATION_MARK in joined:
+        if _is_replicated(joined):
             return [b'{"Item":%b}' % _unreplicated(raw_item(line)) for line in lines]
         return lines
 
@@ -132,7 +133,7 @@ def _record(line: bytes) -> Record:
 def _unreplicated(item: bytes) -> bytes:
     """The item, written anew if it has attributes of replication. Numbers and binaries are texts in DynamoDB JSON,
     so they come out as they went in."""
-    if _REPLICATION_MARK not in item:
+    if not _is_replicated(item):
         return item
     document = _loaded(item)
     _drop_replication(document)

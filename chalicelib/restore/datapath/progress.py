@@ -9,7 +9,7 @@ then for the first time.
 import msgspec
 
 
-class Counts(msgspec.Struct, frozen=True):
+class Counts(msgspec.Struct, frozen=True, gc=False):
     """What became of data lines; each line is counted under exactly one name. Those that belong to another turn of
     their table are counted there: here they are `elsewhere`."""
 
@@ -56,15 +56,17 @@ class FileProgress:
             raise ValueError(f"a batch of {line_count} lines at {first_line} counts {counts.total}")
         if first_line < self._line or first_line in self._ended_by_first_line:
             raise ValueError(f"the batch at line {first_line} was added before")
-        self._ended_by_first_line[first_line] = (line_count, counts)
-        self._advance()
+        if first_line > self._line:
+            self._ended_by_first_line[first_line] = (line_count, counts)
+            return
+        self._take(line_count, counts)
+        while self._line in self._ended_by_first_line:
+            self._take(*self._ended_by_first_line.pop(self._line))
 
     def position(self) -> tuple[int, Counts]:
         """The line before which every line is done, and the counts of exactly the lines before it."""
         return self._line, self._counts
 
-    def _advance(self) -> None:
-        while self._line in self._ended_by_first_line:
-            line_count, counts = self._ended_by_first_line.pop(self._line)
-            self._line += line_count
-            self._counts += counts
+    def _take(self, line_count: int, counts: Counts) -> None:
+        self._line += line_count
+        self._counts += counts

@@ -61,7 +61,7 @@ _decode_capacities = msgspec.json.Decoder(_Capacities).decode
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
-class RawAnswer(msgspec.Struct, frozen=True):
+class RawAnswer(msgspec.Struct, frozen=True, gc=False):
     """A complete HTTP answer."""
 
     status: int

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -73,7 +73,7 @@ class _Source(msgspec.Struct, eq=False):
     busy: int = 0
 
 
-class _Pulled(NamedTuple):
+class _Pulled(msgspec.Struct, frozen=True, gc=False):
     source: _Source
     batch: Batch
     size_bytes: int
@@ -148,22 +148,27 @@ class _Transfer:
     def _pull(self, ended: "_Pulled | None") -> "_Pulled | None":
         """The next batch, of the file whose turn it is; None when this thread has nothing left to do. `ended`: the one
         that it pulled before."""
-        if ended is not None:
-            self._end(ended)
-        while (source := self._next_source()) is not None:
+        while (source := self._next_source(ended)) is not None:
+            ended = None
             with source.lane:
                 batch = next(source.batches, None)
+            if batch is not None:
+                pulled = _Pulled(source, batch, sum(map(len, batch.lines)))
+                self._begin(pulled)
+                return pulled
             with self._pull_lock:
-                if batch is not None:
-                    return self._begin(source, batch)
                 source.busy -= 1
                 if source in self._sources:  # another thread may have found its end too
                     self._sources.remove(source)
         return None
 
-    def _next_source(self) -> _Source | None:
+    def _next_source(self, ended: _Pulled | None) -> _Source | None:
         """The file least under way; None where nothing may be pulled any more, or not by this thread: it then ends."""
         with self._pull_lock:
+            if ended is not None:
+                ended.source.busy -= 1
+                self._under_way -= 1
+                self._bytes_under_way -= ended.size_bytes
             may_pull = self._alive <= self._wanted() and not self._is_stopped.is_set() and not self._stop()
             if not self._sources or not may_pull:
                 self._alive -= 1
@@ -175,20 +180,12 @@ class _Transfer:
             source.busy += 1
             return source
 
-    def _begin(self, source: _Source, batch: Batch) -> _Pulled:
-        """Under the pull lock."""
-        size_bytes = sum(map(len, batch.lines))
-        self._under_way += 1
-        self._bytes_under_way += size_bytes
-        if self._can_grow and self._alive < self._wanted():
-            self._grow()
-        return _Pulled(source, batch, size_bytes)
-
-    def _end(self, ended: _Pulled) -> None:
+    def _begin(self, pulled: _Pulled) -> None:
         with self._pull_lock:
-            ended.source.busy -= 1
-            self._under_way -= 1
-            self._bytes_under_way -= ended.size_bytes
+            self._under_way += 1
+            self._bytes_under_way += pulled.size_bytes
+            if self._can_grow and self._alive < self._wanted():
+                self._grow()
 
     def _wanted(self) -> int:
         """How many threads should live: where their batches are large, no more than there already are."""

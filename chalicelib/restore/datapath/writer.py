@@ -44,7 +44,7 @@ class Rejected(NamedTuple):
     message: str
 
 
-class BatchResult(msgspec.Struct, frozen=True):
+class BatchResult(msgspec.Struct, frozen=True, gc=False):
     """What became of a batch: `counts.total` is its number of lines."""
 
     counts: Counts
@@ -110,7 +110,6 @@ class BatchWriter:
         """Writes the lines of one batch, overwriting. Lines that are malformed are rejected, not fatal."""
         if not batch.lines:
             return BatchResult(_counts(0, 0))
-        self._submission.room_ms()
         entries = self._lines.entries(batch.lines) if self.target.raw else None
         left = range(len(batch.lines)) if entries is None else self._put_raw(batch, entries)
         if left:

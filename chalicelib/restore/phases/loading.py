@@ -52,7 +52,7 @@ def load_files(around: Surroundings, run: Invocation, job: Job, table: Table, sh
         begun=shard.file_checkpoints(),
         batches=selection.batches,
         keep=keep,
-        found=selection.found,
+        found=selection.found if job.key_count else None,
     )
     writer = _writer(around, run, job, table, shard, selection)
     try:

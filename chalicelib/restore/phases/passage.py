@@ -53,7 +53,7 @@ class Passage:
         begun: list[FileCheckpoint],
         batches: Callable[[PlannedFile, int], Iterator[Batch]],
         keep: Callable[[PlannedFile, Batch, BatchResult], None],
-        found: Callable[[Batch], set[int]] = lambda batch: set(),
+        found: Callable[[Batch], set[int]] | None = None,
         encode: Callable[[list[FileCheckpoint]], str] = lambda checkpoints: msgspec.json.encode(checkpoints).decode(),
     ) -> None:
         self._around = around
@@ -165,9 +165,12 @@ class Passage:
             self._reasons[index].add(
                 batch.first_line, (reason(r.code, r.message, batch.places[r.line_index] + 1) for r in result.rejected)
             )
-        self._found[index] |= self._found_in(batch)
-        passed_over = batch.line_count - len(batch.lines) - batch.elsewhere
-        counts = result.counts + Counts(filtered=passed_over, elsewhere=batch.elsewhere)
+        if self._found_in is not None:
+            self._found[index] |= self._found_in(batch)
+        counts = result.counts
+        if len(batch.lines) < batch.line_count:
+            passed_over = batch.line_count - len(batch.lines) - batch.elsewhere
+            counts += Counts(filtered=passed_over, elsewhere=batch.elsewhere)
         self._progress[index].add(batch.first_line, batch.line_count, counts)
         now_ms = self._around.clock()
         if now_ms - self._saved_at_ms >= _CHECKPOINT_EVERY_MS:
