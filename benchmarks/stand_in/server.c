@@ -49,7 +49,7 @@ typedef struct Connection {
 } Connection;
 
 static int poller, timer;
-static uint64_t latency_us;
+static uint64_t latency_us, last_write_us;
 static const char *folder;
 static Connection *first_due, *last_due; /* a queue: the latency is always the same */
 static uint64_t requests, items, body_bytes, deletes, gets, refused;
@@ -361,7 +361,7 @@ static bool send_answer(Connection *c) {
 
 static void queue_until_due(Connection *c) {
     c->is_waiting = true;
-    c->due_us = now_us() + latency_us;
+    c->due_us = last_write_us + latency_us;
     c->next_due = NULL;
     if (last_due) last_due->next_due = c;
     else first_due = c;
@@ -393,6 +393,7 @@ static void go_on(Connection *c) {
             answer_error(c, "SerializationException");
             used = c->in_size;
         } else if (request.head[0] == 'P') {
+            last_write_us = now_us();
             is_delayed = latency_us > 0;
             answer_dynamodb(c, &request);
         } else if (!memcmp(request.head, "GET /?counts ", 13)) {
@@ -481,13 +482,11 @@ int main(int count, char **arguments) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = watched[i].mark};
         if (epoll_ctl(poller, EPOLL_CTL_ADD, watched[i].file, &event)) die("epoll_ctl");
     }
-    uint64_t last_us = now_us();
     for (;;) {
         struct epoll_event events[256];
-        /* Who wakes a sleeping process pays for it, and over a network no client would: sleep only when nobody asks. */
-        int ready = epoll_wait(poller, events, 256, now_us() - last_us < SLEEP_AFTER_US ? 0 : -1);
+        /* Who wakes a sleeping process pays for it, and over a network no client would: no sleep between writes. */
+        int ready = epoll_wait(poller, events, 256, now_us() - last_write_us < SLEEP_AFTER_US ? 0 : -1);
         if (ready < 0 && errno != EINTR) die("epoll_wait");
-        if (ready > 0) last_us = now_us();
         for (int i = 0; i < ready; i++) {
             void *mark = events[i].data.ptr;
             if (mark == &of_listener) {
