@@ -118,7 +118,7 @@ def data_file(content: bytes, item_count: int) -> list[bytes] | None:
     try:
         for batch in DataFileReader(OneObject(content), "bucket", file, retry=retry).batches():
             assert batch.first_line == len(lines)
-            lines += batch.lines
+            lines += [line[:-1] for line in batch.lines]
     except DataFileDamaged as error:
         assert len(lines) <= item_count
         assert_showable(error.message)

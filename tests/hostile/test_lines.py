@@ -1,5 +1,6 @@
 """Data lines go into requests unparsed: no line may be anything there but one put of one item."""
 
+import io
 import json
 import threading
 
@@ -118,22 +119,23 @@ def test_arbitrary_bytes_are_no_item_or_one(content):
 @fixed
 @given(st.lists(st.lists(st.sampled_from(FRAGMENTS), max_size=8).map(b"".join) | item_lines(), min_size=1, max_size=6))
 def test_many_lines_in_one_look_are_what_they_are_one_by_one(content):
-    data = b"\n".join(content).split(b"\n")
-    assert are_item_lines(data, b",".join(data)) is all(map(is_item_line, data))
+    joined = b"\n".join(content) + b"\n"
+    data = io.BytesIO(joined).readlines()
+    assert are_item_lines(data, joined) is all(map(is_item_line, data))
 
 
 @pytest.mark.parametrize("line", SMUGGLING, ids=range(len(SMUGGLING)))
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_one_line_that_is_none_keeps_the_whole_batch_from_going_as_it_stands(line, place):
-    data = [GOOD, GOOD]
-    data.insert(place, line)
-    assert not are_item_lines(data, b",".join(data))
+    data = [GOOD + b"\n", GOOD + b"\n"]
+    data.insert(place, line + b"\n")
+    assert not are_item_lines(data, b"".join(data))
 
 
 @pytest.mark.parametrize("one", SMUGGLING[:-4], ids=range(len(SMUGGLING[:-4])))
 def test_no_two_lines_that_are_none_make_up_for_each_other(one):
     for other in SMUGGLING:
-        assert not are_item_lines((one, other), one + b"," + other)
+        assert not are_item_lines((one + b"\n", other + b"\n"), one + b"\n" + other + b"\n")
 
 
 # --- records of incremental exports -----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def test_batches_cover_every_line_once_whatever_the_blocks(marks, blocks, first_
         end += batch.line_count
         covered = dict(enumerate(lines[batch.first_line - first_line : end - first_line], batch.first_line))
         assert dict(zip(batch.places, batch.lines, strict=True)) == {
-            place: line for place, line in covered.items() if line.startswith(b"w")
+            place: line + b"\n" for place, line in covered.items() if line.startswith(b"w")
         }
         assert batch.elsewhere == sum(line.startswith(b"e") for line in covered.values())
         assert 1 <= batch.line_count <= run_lines

@@ -79,7 +79,7 @@ def acted_on(
             line_filter = ChainFilter(index, SCHEMA, kind, link, turn=turn, search=searches[kind])
             counted = 0
             for batch in DataFileReader(s3, "bucket", file, retry=backoff(FakeTime())).matches(line_filter):
-                lines += [(link, line) for line in batch.lines]
+                lines += [(link, line[:-1]) for line in batch.lines]
                 filtered.append({link: batch.line_count - len(batch.lines) - batch.elsewhere})
                 counted += batch.line_count
             assert counted == file.item_count

@@ -47,13 +47,17 @@ def test_item_lines_go_as_they_stand():
         (b'{"Item":{}},{"Item":{}}', b""),
         (b'{"Item":{}}', b'{"Item":{}},{"Item":{}}'),
         (b'{"Item":{"a":{"L":[1,2', b'3]}}},{"Item":{"a":4}}'),
+        (b'{"Item":{}}{"Item":{"b":[2,', b"3]}}"),
+        (b'{"Item":', b'{}}{"Item":{}}'),
+        (b'{"Item":{"a":1', b'}}{"Item":{"b":2}}'),
+        (b'{"Item":{}}{"Item":{}}', b""),
     ],
 )
 def test_lines_that_are_items_only_together_are_none(shifted, others):
     """As many objects as lines, and the lengths even add up: but no line is one by itself."""
-    data = (*others, *shifted)
+    data = tuple(line + b"\n" for line in (*others, *shifted))
     assert not all(map(is_item_line, data))
-    assert not are_item_lines(data, b",".join(data))
+    assert not are_item_lines(data, b"".join(data))
     assert ItemLines().entries(data) is None
 
 

@@ -74,7 +74,7 @@ def read(data: bytes, item_count: int, from_line: int = 0, **changes) -> list[Ba
 
 
 def lines_of(batches: list[Batch]) -> list[bytes]:
-    return [line for batch in batches for line in batch.lines]
+    return [line[:-1] for batch in batches for line in batch.lines]
 
 
 def some_lines(count: int) -> list[bytes]:

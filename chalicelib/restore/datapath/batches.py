@@ -14,7 +14,7 @@ RUN_LINES = 100_000  # of a file in which little is looked for: about as many as
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
     """What is to be done with `line_count` consecutive lines of one file from `first_line` on, counted from 0: `lines`,
-    without their newlines, which stand at `places` of the file. Of the others `elsewhere` belong to another turn of
+    as they stand at `places` of the file, each with its newline. Of the others `elsewhere` belong to another turn of
     their table; the rest was not asked for, or is not the last word on its key."""
 
     first_line: int
@@ -49,7 +49,7 @@ def batched(blocks: Iterator[list[bytes]], first_line: int) -> Iterator[Batch]:
     """All lines. Greedy: a batch ends at 25 lines, or where the next line would make its body too large."""
     held: list[bytes] = []
     for lines in blocks:
-        held += [line[:-1] for line in lines]
+        held += lines
         held_bytes = _body_bytes(held)
         begin = 0
         if held_bytes <= BATCH_BODY_BYTES:  # then none of its batches is too large either
@@ -97,7 +97,7 @@ class _Run:
             return batch
 
         for index in picked.wanted:
-            place, line = self._end + index, lines[index][:-1]
+            place, line = self._end + index, lines[index]
             size_bytes = len(line) + LINE_OVERHEAD_BYTES
             while place >= self._begin + RUN_LINES:
                 yield closed(self._begin + RUN_LINES)

@@ -17,6 +17,7 @@ _HEAD = b'{"Item":{'
 _ITEM_AT = len(b'{"Item":')
 _BRACE = ord("{")
 _AROUND_ITEM_BYTES = len(b'{"Item":}')
+_AROUND_ITEM_AND_NEWLINE_BYTES = _AROUND_ITEM_BYTES + 1
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
@@ -24,12 +25,12 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Line).decode
-_decode_all = msgspec.json.Decoder(list[_Line]).decode
+_decode_lines = msgspec.json.Decoder(_Line).decode_lines  # which does not mind where lines end
 
 
 def is_item_line(line: bytes) -> bool:
-    """Whether `line` is `{"Item": {...}}` and nothing else, in UTF-8, with whatever blanks. What is inside of the
-    item's own braces is for DynamoDB to judge."""
+    """Whether `line`, with a newline or without, is `{"Item": {...}}` and nothing else, in UTF-8, with whatever blanks.
+    What is inside of the item's own braces is for DynamoDB to judge."""
     try:
         item = _decode(line).Item
         if not line.isascii():
@@ -37,27 +38,25 @@ def is_item_line(line: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     # As AWS writes it: without blanks, nothing but the item fits between the braces, so no other name.
-    if line.startswith(_HEAD) and len(item) + _AROUND_ITEM_BYTES == len(line):
+    if line.startswith(_HEAD) and len(item) + _AROUND_ITEM_BYTES == len(line) - line.endswith(b"\n"):
         return True
     return _has_one_item(line)
 
 
 def are_item_lines(lines: Sequence[bytes], joined: bytes) -> bool:
-    """Whether each of `lines` is an item's, in one look at them `joined` by commas.
+    """Whether each of `lines`, which end with their newlines, is an item's, in one look at them `joined`.
 
-    As AWS writes them, the joined lines are an array of as many objects as lines, and no object is longer than its
-    item and the braces around it need. If each is also as long as the line in its place, then each is that line and no
-    other name fits in: the lengths add up to all there is. Lines written otherwise are looked at one by one.
+    As AWS writes them, these are as many objects as lines, and no object is longer than its item and the braces around
+    it need. If each is also as long as the line in its place, but for its newline, then each is that line, and no other
+    name fits in: the lengths add up to all there is. Lines written otherwise are looked at one by one.
     """
     try:
-        found = _decode_all(b"[%b]" % joined)
+        found = _decode_lines(joined)
         if not joined.isascii():
             joined.decode("utf-8")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    if len(found) != len(lines):
-        return False
-    if [len(each.Item) + _AROUND_ITEM_BYTES for each in found] == list(map(len, lines)):
+    if [len(each.Item) + _AROUND_ITEM_AND_NEWLINE_BYTES for each in found] == list(map(len, lines)):
         # So each of them is `{"Item":`, its item and `}`. What is an object shows at its first byte.
         return {line[_ITEM_AT] for line in lines} == {_BRACE}
     return all(map(is_item_line, lines))

@@ -56,7 +56,7 @@ class ItemLines:
     separator = b'},{"PutRequest":'
 
     def entries(self, lines: Sequence[bytes]) -> Sequence[bytes] | None:
-        joined = b",".join(lines)
+        joined = b"".join(lines)
         if not are_item_lines(lines, joined):
             return None
         if _is_replicated(joined):

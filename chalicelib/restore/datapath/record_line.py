@@ -37,7 +37,7 @@ def record_of(line: bytes) -> Record | None:
             line.decode("utf-8")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    size_bytes = _AROUND_BYTES - len(",")
+    size_bytes = _AROUND_BYTES - len(",") + line.endswith(b"\n")
     for name in _NAMES:
         value = getattr(record, name)
         if value is not msgspec.UNSET:

@@ -112,7 +112,7 @@ def _keep_rejected(
             "line": batch.places[rejected.line_index] + 1,
             "code": rejected.code,
             "message": rejected.message,
-            **_content(rejected.line),
+            **_content(rejected.line.removesuffix(b"\n")),
         }
         for rejected in result.rejected
     ]
