@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from benchmarks.world import CREDENTIALS, ENVIRON
 ROOT = Path(__file__).parents[1]
 
 
-def found_by(command: Sequence[str], **environ: str) -> Any:
-    """What a program says. Raises RuntimeError, with the end of its standard error, when it fails. An empty value takes
-    a variable out of its environment."""
-    variables = {**os.environ, **CREDENTIALS, **ENVIRON, "PYTHONPATH": str(ROOT), **environ}
+def found_by(command: Sequence[str], *, is_pinned: bool = True, environ: Mapping[str, str] | None = None) -> Any:
+    """What a program says. Raises RuntimeError, with the end of its standard error, when it fails. `is_pinned`: to the
+    client's core. An empty value takes a variable out of its environment."""
+    variables = {**os.environ, **CREDENTIALS, **ENVIRON, "PYTHONPATH": str(ROOT), **(environ or {})}
     done = subprocess.run(
         command,
         capture_output=True,
@@ -26,12 +26,12 @@ def found_by(command: Sequence[str], **environ: str) -> Any:
         check=False,
         cwd=ROOT,
         env={name: value for name, value in variables.items() if value},
-        preexec_fn=lambda: pin(CLIENT_CORE),
+        preexec_fn=(lambda: pin(CLIENT_CORE)) if is_pinned else None,
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[:4])} failed: {done.stderr[-3_000:]}")
     return msgspec.json.decode(done.stdout)
 
 
-def found_by_module(name: str, *arguments: object) -> Any:
-    return found_by([sys.executable, "-m", name, *map(str, arguments)])
+def found_by_module(name: str, *arguments: object, is_pinned: bool = True) -> Any:
+    return found_by([sys.executable, "-m", name, *map(str, arguments)], is_pinned=is_pinned)

@@ -76,7 +76,7 @@ def measure(size: Size) -> Figures:
 
 def _started_ms(work: str) -> float:
     environ = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(cache_folder("bytecode"))}
-    return float(found_by([sys.executable, "-c", _PROGRAM.format(work=work)], **environ))
+    return float(found_by([sys.executable, "-c", _PROGRAM.format(work=work)], environ=environ))
 
 
 def _bare_of(name: str, runs: dict[str, list[float]]) -> list[float]:

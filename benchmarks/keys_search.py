@@ -28,6 +28,7 @@ from chalicelib.restore.datapath.search import KeySearch
 from chalicelib.restore.model import LineKind
 
 _KEYS = (1, 10, 100, 1_000)
+_ONE, _TWO = "one core", "two cores"
 _LEAST_GB_PER_S = 1.0
 _BLOCK_BYTES = 256 * 1024
 _LINES_PER_BLOCK = 500
@@ -40,29 +41,32 @@ def measure(size: Size) -> Figures:
     spec = SetSpec(1_600, 500, 16) if size.is_tiny else SetSpec(1_000_000, 500, 16)
     backup = prepared(spec)
     contenders: dict[str, Callable[[], float]] = {
-        f"{keys:,} keys": partial(_gb_per_s, backup, keys) for keys in (_KEYS if not size.is_tiny else (16,))
+        f"{keys:,} keys, {cores}": partial(_gb_per_s, backup, keys, is_pinned=cores == _ONE)
+        for cores in (_ONE, _TWO)
+        for keys in (_KEYS if not size.is_tiny else (16,))
     }
     contenders[_INFLATE] = partial(_part_gb_per_s, backup, "inflate")
     contenders[_PICK] = partial(_part_gb_per_s, backup, "pick")
     runs = interleaved(contenders, 1 if size.is_tiny else size.rounds)
     rows = [(name, f"{median(of_one):.2f}") for name, of_one in runs.items()]
-    slowest = min(median(of_one) for name, of_one in runs.items() if not name.startswith("("))
+    slowest = min(median(of_one) for name, of_one in runs.items() if name.endswith(_TWO))
     return Figures(
         title="Search for keys",
         tables=[Table(("searched for", "GB/s of uncompressed data"), rows)],
-        targets=[Target("the slowest of them", "≥ 1 GB/s", f"{slowest:.2f} GB/s", slowest >= _LEAST_GB_PER_S)],
+        targets=[Target(f"the slowest, {_TWO}", "≥ 1 GB/s", f"{slowest:.2f} GB/s", slowest >= _LEAST_GB_PER_S)],
         notes=[
             f"{spec.items:,} lines of {spec.line_bytes} B in {spec.files} data files, a string as key; LOADING of a"
-            " whole restore by one worker on one core, as in the write path.",
+            " whole restore by one worker, as in the write path. Two cores are those of a Lambda function of 3,538 MB;"
+            " the stand-in has a part of one.",
             "In brackets: what no reader on one core can leave out, and what the search adds to it.",
         ],
         raw=runs,
     )
 
 
-def _gb_per_s(backup: PreparedSet, keys: int) -> float:
+def _gb_per_s(backup: PreparedSet, keys: int, *, is_pinned: bool) -> float:
     with stand_in(backup.root) as server:
-        found = found_by_module("benchmarks.keys_search", server.url, backup.root, keys)
+        found = found_by_module("benchmarks.keys_search", server.url, backup.root, keys, is_pinned=is_pinned)
         items = server.counts()["items"]
     if items != keys:
         raise RuntimeError(f"the stand-in saw {items} items, {keys} were asked for")
