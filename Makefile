@@ -56,7 +56,7 @@ load: $(STAMP) ## the same, with many workers, events and restores at once
 fuzz: $(STAMP) ## atheris on what stands in the bucket (FUZZ="<target> --runs N")
 	@$(BIN)/python -m tests.hostile.fuzz $(FUZZ)
 
-bench: $(STAMP) ## measure against others, and write benchmarks/results.md (BENCH="write_path memory --rounds 3"; needs cc)
+bench: $(STAMP) ## measure against others, and write them into benchmarks/README.md (BENCH="write_path memory --rounds 3"; needs cc)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 lock: $(STAMP) ## write requirements.txt and requirements-deploy.txt from their .in files (LOCK_OPTIONS=--upgrade; needs an index)

@@ -1,12 +1,12 @@
 """`python -m benchmarks [name …] [--rounds N] [--tiny]`: runs benchmarks (all of them when none is named), prints their
-tables, and writes benchmarks/results.md anew from the last figures of every benchmark.
+tables, and writes the end of benchmarks/README.md anew from the last figures of every benchmark.
 
 The single runs stand as JSON under ~/.cache/tablevault/benchmarks/results. `--tiny` writes nothing.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from benchmarks.errors import NotMeasurable
 from benchmarks.figures import Figures, Size, say
 
 NAMES = ("write_path", "memory", "keys_search", "planning", "api", "scale_out", "cold_start")
-RESULTS = Path(__file__).parent / "results.md"
+README = Path(__file__).parent / "README.md"
+_RESULTS = "\n## Results\n"
+_SECTION = "### "
 
 
 def main(arguments: list[str]) -> int:
@@ -29,40 +31,43 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
     size = Size(is_tiny=asked.tiny, rounds=asked.rounds)
-    failed = [name for name in asked.names or NAMES if not _run(name, size)]
+    names = asked.names or NAMES
+    sections = [section for name in names if (section := _section(name, size)) is not None]
     if not size.is_tiny:
-        RESULTS.write_text(_results())
-    return 1 if failed else 0
+        README.write_text(with_sections(README.read_text(), sections))
+    return int(len(sections) < len(names))
 
 
-def _run(name: str, size: Size) -> bool:
-    """Whether it could be measured. A target that is missed is told, and is no failure of the benchmark."""
+def _section(name: str, size: Size) -> str | None:
+    """What is told of a benchmark, in Markdown; None where it cannot be measured here. A target that is missed is told,
+    and is no failure of the benchmark."""
     say(f"{name} …")
     measure: Callable[[Size], Figures] = import_module(f"benchmarks.{name}").measure
     try:
         figures = measure(size)
     except NotMeasurable as missing:
         say(f"{name} is not measured: {missing}")
-        return False
-    section = f"{figures.markdown()}\n{_machine()}\n"
+        return None
+    section = f"{figures.markdown()}\n{_machine()}"
     sys.stdout.write(section + "\n")
     sys.stdout.flush()
     if not size.is_tiny:
-        folder = cache_folder("results")
-        (folder / f"{name}.json").write_text(figures.encoded())
-        (folder / f"{name}.md").write_text(section)
-    return True
+        (cache_folder("results") / f"{name}.json").write_text(figures.encoded())
+    return section
 
 
 def _machine() -> str:
     return "*" + "; ".join(f"{name}: {value}" for name, value in machine.described().items()) + "*\n"
 
 
-def _results() -> str:
-    sections = [cache_folder("results") / f"{name}.md" for name in NAMES]
-    texts = [section.read_text() for section in sections if section.exists()]
-    head = "# Results\n\nWritten by `make bench`. What each figure means, and what not: [README.md](README.md).\n"
-    return "\n".join([head, *texts]).rstrip() + "\n"
+def with_sections(text: str, sections: Sequence[str]) -> str:
+    """The README with these results in place of those with the same heading, or after all others."""
+    about, _, results = text.partition(_RESULTS)
+    heading, *told = results.split(_SECTION)
+    by_title = {section.partition("\n")[0]: section.strip() for section in told}
+    by_title |= {(body := section.removeprefix(_SECTION)).partition("\n")[0]: body.strip() for section in sections}
+    parts = [heading.strip() or "Written by `make bench`.", *(_SECTION + section for section in by_title.values())]
+    return about + _RESULTS + "\n" + "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

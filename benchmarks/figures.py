@@ -51,7 +51,7 @@ class Figures:
 
     def markdown(self) -> str:
         """The section of the results; without the runs."""
-        parts = [f"## {self.title}", *(table.markdown() for table in self.tables)]
+        parts = [f"### {self.title}", *(table.markdown() for table in self.tables)]
         if self.targets:
             rows = [
                 (each.what, each.wanted, each.measured, "met" if each.is_met else "**missed**") for each in self.targets
