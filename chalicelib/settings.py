@@ -8,6 +8,7 @@ carries out would be a promise broken in silence.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from dateutil import tz
@@ -43,8 +44,9 @@ class AsOf(NamedTuple):
     timezone: str = "UTC"
 
 
-class RequestPrices(NamedTuple):
-    """US dollars per million on-demand request units."""
+@dataclass(frozen=True)
+class RequestPrices:
+    """US dollars per million on-demand request units. No tuple: in the ledger's rows it stands as an object."""
 
     write_usd_per_million: float
     read_usd_per_million: float

@@ -29,11 +29,12 @@ def undo_steps(job: Job, table: Table) -> list[str]:
 
 
 def _may_be_changed(job: Job, table: Table) -> bool:
-    """Whether an item may have been removed or written. A shard that failed may have done so uncounted."""
-    if (job.cancelled_in or job.status) in _CHANGES_ITEMS:
+    """Whether an item may have been removed or written, counted or not: a worker that is killed may have cleared what
+    nobody counts, a shard that failed may have written, and what is resumed begins to count anew."""
+    if job.resumes or _CHANGES_ITEMS & {job.status, job.cancelled_in}:
         return True
-    is_counted = table.cleared or table.written or table.deleted
-    return bool(is_counted or table.approximate or table.clearing_failed or table.loading_failed)
+    is_counted = table.clearing_ended or table.written or table.deleted
+    return bool(is_counted or table.approximate or table.loading_failed)
 
 
 def _name_of_the_copy(job: Job, table: Table) -> str:

@@ -1,12 +1,21 @@
 """Answers that are none: whatever a server does, a request ends with its own answer or with none."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from chalicelib.restore.datapath.connections import Connections, NoAnswer
 from chalicelib.restore.datapath.raw_batch import RawAnswer
@@ -209,6 +218,48 @@ def test_a_second_answer_that_comes_later_is_not_the_next_requests():
         assert connections.exchange(REQUEST, 5.0) == FINE
         connections.close()
     assert server.connections == 2
+
+
+def test_too_much_of_an_answer_is_seen_over_tls_too(tmp_path):
+    """Where the first read ends within a record, the rest of it waits inside of the TLS library, not at the socket."""
+    trusting, trusted = a_certificate(tmp_path)
+    body_bytes = 4096 - len(b"HTTP/1.1 200 OK\r\nContent-Length: 4055\r\n\r\n")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (body_bytes, b"x" * body_bytes)
+    assert len(answer) == 4096
+    strangers = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstranger"
+
+    def too_much(opened: socket.socket) -> None:
+        with suppress(OSError), trusted.wrap_socket(opened, server_side=True) as secured:
+            while secured.recv(65536):
+                secured.sendall(answer + strangers)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = threading.Thread(target=lambda: too_much(listener.accept()[0]))
+    serving.start()
+    connections = Connections("127.0.0.1", listener.getsockname()[1], trusting)
+    with pytest.raises(NoAnswer, match="longer than it may be"):
+        connections.exchange(REQUEST, 5.0)
+    connections.close()
+    serving.join()
+    listener.close()
+
+
+def a_certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A client's context, which trusts it, and a server's, which has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    )
+    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "both.pem").write_bytes(secret + certificate.public_bytes(Encoding.PEM))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "both.pem")
+    return ssl.create_default_context(cadata=certificate.public_bytes(Encoding.PEM).decode()), server
 
 
 def test_a_connection_that_was_closed_while_it_idled_is_not_used():

@@ -175,3 +175,12 @@ def test_a_key_is_whole_or_none():
     item = {"pk": {"S": "a"}, "sk": {"N": "1"}, "x": {"S": "y"}}
     assert key_of(item, ["pk", "sk"]) == {"pk": {"S": "a"}, "sk": {"N": "1"}}
     assert key_of(item, ["pk", "other"]) is None
+
+
+@pytest.mark.parametrize("value", [b'{"N":1%s}' % (b"1" * 5_000), b'{"L":%s1%s}' % (b"[" * 985, b"]" * 985)])
+def test_an_item_that_python_cannot_take_apart_is_left_to_the_others_path(value):
+    """It is the one that is rejected, and not its batch's end."""
+    line = b'{"Item":{"pk":{"S":"a"},"aws:rep:deleting":{"BOOL":false},"n":%s}}\n' % value
+    assert ItemLines().entries((line,)) is None
+    with pytest.raises(ValueError, match="not an item"):
+        ItemLines().raw_put(line)

@@ -163,7 +163,7 @@ def test_output_that_a_decompressor_still_holds_after_its_input_is_not_lost(monk
 
     lines = some_lines(400)
     data = gzipped(lines)
-    monkeypatch.setattr(object_stream, "_READ_BYTES", len(data))
+    monkeypatch.setattr(object_stream, "_FIRST_BLOCK_BYTES", len(data))
     monkeypatch.setattr(inflate, "_BLOCK_BYTES", len(data))
     monkeypatch.setattr(inflate, "isal_zlib", SimpleNamespace(decompressobj=Hoarder))
     assert lines_of(read(data, 400)) == lines

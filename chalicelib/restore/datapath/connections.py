@@ -13,7 +13,9 @@ import time
 
 from chalicelib.restore.datapath.raw_batch import RawAnswer
 
-_FIRST_READ_BYTES = 4 * 1024  # an answer to a write is some hundred bytes
+# An answer to a write is some hundred bytes. But never less than a record of TLS: what were left of one would be seen
+# neither by `is_quiet` nor as too much of this answer.
+_FIRST_READ_BYTES = 16 * 1024
 _READ_BYTES = 64 * 1024
 _HEAD_LIMIT_BYTES = 64 * 1024
 _BODY_LIMIT_BYTES = 64 * 1024 * 1024  # a BatchGetItem answers with 16 MB of items, which as JSON are more

@@ -59,9 +59,12 @@ class ItemLines:
         joined = b"".join(lines)
         if not are_item_lines(lines, joined):
             return None
-        if _is_replicated(joined):
+        if not _is_replicated(joined):
+            return lines
+        try:
             return [b'{"Item":%b}' % _unreplicated(raw_item(line)) for line in lines]
-        return lines
+        except ValueError:
+            return None
 
     def removals(self, entries: Sequence[bytes]) -> Set[int]:
         return frozenset()
@@ -97,8 +100,11 @@ class RecordLines:
                 return None
             if record.NewImage is msgspec.UNSET:
                 entries.append(b'"DeleteRequest":{"Key":%b}' % bytes(record.Keys))
-            else:
+                continue
+            try:
                 entries.append(b'"PutRequest":{"Item":%b}' % _unreplicated(bytes(record.NewImage)))
+            except ValueError:
+                return None
         return entries
 
     def removals(self, entries: Sequence[bytes]) -> Set[int]:
@@ -132,12 +138,15 @@ def _record(line: bytes) -> Record:
 
 def _unreplicated(item: bytes) -> bytes:
     """The item, written anew if it has attributes of replication. Numbers and binaries are texts in DynamoDB JSON,
-    so they come out as they went in."""
+    so they come out as they went in. ValueError, without content: JSON that Python cannot take apart, or write."""
     if not _is_replicated(item):
         return item
     document = _loaded(item)
     _drop_replication(document)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except (ValueError, RecursionError):
+        raise _not_an_item() from None
 
 
 def _drop_replication(item: Document) -> None:

@@ -13,10 +13,9 @@ from chalicelib.errors import OutOfTime, Unavailable
 from chalicelib.restore.datapath.data_file import DataFile
 from chalicelib.retry import Backoff
 
-# A read costs as much as inflating what it brings, if it brings little.
-_READ_BYTES = 256 * 1024
 # What the decompressor cannot take at once it gives back, copied: a quarter of what it may put out keeps that rare.
 # But it misreads some gzip headers that are cut in two, and the first block holds any that one may meet.
+_FIRST_BLOCK_BYTES = 256 * 1024
 _BLOCK_BYTES = 64 * 1024
 _FAILURES_IN_A_ROW = 8
 
@@ -50,8 +49,9 @@ class ObjectStream:
                     raise OutOfTime(f"data file {self._file.key}: time is up at byte {offset}")
                 try:
                     body = body or self._open(offset)
-                    read = body.read(min(_READ_BYTES, self._file.size_bytes - offset))
-                    if not read:
+                    most_bytes = _BLOCK_BYTES if offset else _FIRST_BLOCK_BYTES
+                    block = body.read(min(most_bytes, self._file.size_bytes - offset))
+                    if not block:
                         raise HTTPException("the stream ended early")
                 except _CONNECTION_FAILURES as error:
                     _close(body)
@@ -60,11 +60,9 @@ class ObjectStream:
                     failures += 1
                 else:
                     failures = 0
-                    block_bytes = _BLOCK_BYTES if offset else _READ_BYTES
-                    offset += len(read)
-                    digest.update(read)
-                    for begin in range(0, len(read), block_bytes):
-                        yield read[begin : begin + block_bytes]
+                    offset += len(block)
+                    digest.update(block)
+                    yield block
         finally:
             _close(body)
 

@@ -51,6 +51,8 @@ def compare_files(around: Surroundings, run: Invocation, job: Job, table: Table,
     state = CompareState.decode(shard.comparison)
     # Of a sample, the keys of the first turn are enough.
     compared_turns = 1 if job.comparison is Comparison.SAMPLE else turns
+    if state.turn >= compared_turns:
+        return Ended(table_add=_counts(state))
     in_turn = files if turns == 1 else [replace(file, turn=state.turn, turns=turns) for file in files]
     answer = _compare(around, run, job, table, shard, selection, in_turn, state)
     if isinstance(answer, Ended | Yielded):

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from chalicelib.aws import Client, error_code, error_text, is_transient
 from chalicelib.backup.definition import read_definition
+from chalicelib.clock import epoch_ms
 from chalicelib.errors import ExportInvalid
 from chalicelib.restore.model import Job, Note, Shard, Table, warning
 from chalicelib.restore.new_table import FINISHED, OWNER_TAG, create_table_request
@@ -66,8 +67,9 @@ def _create(around: Surroundings, run: Invocation, job: Job, table: Table, reque
                 return Ended(failure=_strangers_text(table))
         elif status not in _BEING_MADE:
             return Ended(failure=f"{table.target} is {status}, and cannot be restored into")
-        if around.clock() - job.moved_at_ms > _LONGEST_CREATION_MS:
-            return Ended(failure=f"{table.target} is still {status} after six hours: nothing was loaded into it")
+        elif around.clock() - epoch_ms(described["CreationDateTime"]) > _LONGEST_CREATION_MS:
+            text = f"{table.target} was made and is still {status} six hours later; nothing was loaded into it"
+            return Ended(failure=f"{text}: delete it, and restore again")
         if around.clock() >= run.soft_stop_ms:
             return Yielded(progressed=True)
         around.sleep(_POLL_S)

@@ -71,11 +71,11 @@ def _mark_finished(dynamodb: Client, target: str, job: Job) -> list[Note]:
     """So that whoever restores into the table later need not wonder: a warning where it is refused, because every
     setting is on all the same. Needs dynamodb:TagResource."""
     tags = [{"Key": OWNER_TAG, "Value": f"{job.restore_id}{FINISHED}"}]
+    arn = dynamodb.describe_table(TableName=target)["Table"]["TableArn"]
     try:
-        arn = dynamodb.describe_table(TableName=target)["Table"]["TableArn"]
         dynamodb.tag_resource(ResourceArn=arn, Tags=tags)
     except ClientError as error:
-        if is_transient(error) or error_code(error) in _LATER:
+        if is_transient(error) or error_code(error) in _LATER | {"ResourceNotFoundException"}:
             raise
         text = f"every setting of {target} is on, but its tag {OWNER_TAG} could not be set to {tags[0]['Value']!r}"
         return [warning(f"{text} ({error_text(error)}): set it, or later restores into it warn that it is unfinished")]

@@ -1,6 +1,7 @@
 """CREATING and FINISHING against moto: tables made from definitions, interruptions, strangers, what is put on last."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
 
@@ -271,12 +272,20 @@ def test_a_table_that_takes_its_time_is_waited_for_until_the_soft_stop(stage):
 
 def test_a_table_that_is_never_there_is_given_up_after_hours_and_not_before(stage):
     stage.run(create_target)
-    creating = {"Table": {**stage.described(), "TableStatus": "CREATING"}}
+    made_at = datetime.fromtimestamp(stage.clock() / 1000, UTC)
+    creating = {"Table": {**stage.described(), "TableStatus": "CREATING", "CreationDateTime": made_at}}
     stage.dynamodb = _Patched(stage.dynamodb, describe_table=lambda **request: creating)
-    stage.clock.now_ms = START_MS + 6 * 3_600_000 - 20_000
+    stage.clock.now_ms += 6 * 3_600_000 - 20_000
     assert stage.run(create_target, time_ms=10_000) == Yielded(progressed=True)
     answer = stage.run(create_target, time_ms=30_000)
-    assert answer == Ended(failure="again is still CREATING after six hours: nothing was loaded into it")
+    assert isinstance(answer, Ended)
+    assert answer.failure is not None
+    assert answer.failure.startswith("again was made and is still CREATING six hours later; nothing was loaded")
+
+
+def test_the_last_of_many_tables_has_as_much_time_as_the_first(stage):
+    stage.clock.now_ms += 7 * 3_600_000  # CREATING began as long ago
+    assert succeeded(stage.run(create_target))
 
 
 def test_a_target_that_is_being_deleted_is_a_failure(stage):
@@ -409,6 +418,13 @@ def test_a_tag_that_may_not_be_set_is_a_warning_because_every_setting_is_on(stag
     (note,) = answer.notes
     assert (note.level, OWNER_TAG in note.text, "AccessDenied" in note.text) == ("warning", True, True)
     assert stage.described()["DeletionProtectionEnabled"]
+
+
+def test_a_table_that_is_gone_before_its_tag_is_not_said_to_have_its_settings(stage):
+    stage.run(create_target)
+    stage.hook = failing("tag_resource", client_error("ResourceNotFoundException", "TagResource"))
+    with pytest.raises(ClientError):
+        stage.run(finish_target)
 
 
 @pytest.mark.parametrize("operation", ["update_table", "tag_resource"])

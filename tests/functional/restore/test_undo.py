@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.restore.model import Status
-from tests.functional.restore.faults import client_error, is_to_target, prepared, quiet, status_of
+from tests.functional.restore.faults import Killed, client_error, is_to_target, prepared, quiet, status_of
 from tests.functional.restore.world import numbered
 
 STRANGER = {"id": {"S": "stranger"}}
@@ -77,6 +77,48 @@ def test_what_a_cancelled_load_may_have_written_is_to_be_undone(world):
     assert restore["cancelled_in"] == "LOADING"
     assert "restore-table-from-backup" in undo_of(world, restore)[0]
     assert len(restore["failures"]) <= 1
+
+
+def test_what_is_resumed_may_have_changed_items_that_no_counter_has(world):
+    prepared(world, count=10)
+    world.put("orders", numbered(10))
+    restore_id = world.ask(mode="missing_only")
+
+    def cancel(name, request):
+        if name == "describe_table" and status_of(world, restore_id) is Status.CHECKING:
+            world.services.desk.cancel(restore_id)
+
+    world.hook = cancel
+    assert undo_of(world, world.settle(restore_id)) == []
+    world.hook = quiet
+    world.services.desk.resume(restore_id)
+    restore = world.settle(restore_id)
+    assert (restore["status"], restore["tables"][0]["written"]) == ("COMPLETED", 0)
+    assert world.services.desk.describe(restore_id)["tables"][0]["undo"] != []
+
+
+def test_a_clear_that_counted_nothing_may_be_of_a_worker_whose_count_was_lost(world):
+    prepared(world, count=0)
+    world.put("orders", [STRANGER])
+    restore_id = world.ask(clear_existing_data=True)
+
+    def kill_once_cleared(name, request):
+        if is_to_target(name, request) and status_of(world, restore_id) is Status.CLEARING:
+            world.hook = lambda later, _: kill_after(later)
+
+    def kill_after(name):
+        if name == "transact_write_items" and not world.items("orders"):
+            world.hook = quiet
+            raise Killed
+
+    world.hook = kill_once_cleared
+    with pytest.raises(Killed):
+        world.run_until_quiet()
+    world.services = world.new_process()
+    world.clock.now_ms += 400_000
+    restore = world.settle(restore_id)
+    assert (restore["status"], restore["tables"][0]["cleared"]) == ("COMPLETED", 0)
+    assert restore["tables"][0]["safety_backup_arn"] in undo_of(world, restore)[0]
 
 
 def test_a_safety_backup_that_cannot_be_taken_ends_it_before_anything_is_touched(world):

@@ -4,6 +4,7 @@ A table takes a while to be made, and its tags a while more to be listed.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -50,7 +51,8 @@ class Tables:
 
     def _described(self, table: Table) -> dict[str, Any]:
         status = "CREATING" if self._clock() < table.active_at_ms else "ACTIVE"
-        return {**table.description, "TableStatus": status}
+        made_at = datetime.fromtimestamp(table.active_at_ms / 1000, UTC)
+        return {**table.description, "TableStatus": status, "CreationDateTime": made_at}
 
     def _active(self, name: str, operation: str) -> Table:
         table = self._dynamodb.table(name, operation)

@@ -20,6 +20,7 @@ from chalicelib.restore.target import (
     time_to_live_attribute,
     time_to_live_notes,
 )
+from chalicelib.settings import RequestPrices
 
 DESCRIBED: dict[str, Any] = {
     "TableName": "orders",
@@ -190,3 +191,12 @@ def test_ion_is_refused_with_what_to_do():
     assert note.level == "blocker"
     assert "ImportTable" in note.text
     assert "DYNAMODB_JSON" in note.text
+
+
+def test_facts_that_a_row_holds_are_read_as_they_were_written():
+    text = (
+        '{"table_name":"orders","region":"eu-west-1","key_names":["id"],"attribute_types":{"id":"S"},'
+        '"prices":{"write_usd_per_million":0.6,"read_usd_per_million":0.1}}'
+    )
+    assert decode_facts(text).prices == RequestPrices(0.6, 0.1)
+    assert decode_facts(decode_facts(text).encode()) == decode_facts(text)
