@@ -14,9 +14,6 @@ from tests.functional.restore.world import BUCKET, World, numbered
 from tests.hostile.test_restores import replace_data
 from tests.thorough import thorough
 
-# Each of these is a long story of many workers; shorter ones of the same kind run every time.
-pytestmark = pytest.mark.thorough
-
 
 def is_write(name: str, request: dict[str, Any]) -> bool:
     return is_to_target(name, request) or (name == "put_item" and request["TableName"] == "orders")

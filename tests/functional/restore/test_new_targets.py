@@ -15,9 +15,6 @@ from tests.functional.restore.faults import Killed, client_error, counts, is_to_
 from tests.functional.restore.world import BUCKET, DATE, PREFIX, REGION, World, numbered
 from tests.thorough import thorough
 
-# Each of these is a long story of many workers; shorter ones of the same kind run every time.
-pytestmark = pytest.mark.thorough
-
 SOURCE: dict[str, Any] = {
     "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}, {"AttributeName": "n", "KeyType": "RANGE"}],
     "AttributeDefinitions": [
@@ -109,7 +106,7 @@ def test_a_missing_target_is_made_as_the_source_was(world, name):
 
 
 @pytest.mark.parametrize("is_after", [True, *thorough((False,))])
-@pytest.mark.parametrize("call", ["create_table", "list_tags_of_resource", *LAST_CALLS])
+@pytest.mark.parametrize("call", ["create_table", *thorough(("list_tags_of_resource", *LAST_CALLS))])
 def test_a_worker_killed_at_any_of_its_calls_leaves_what_the_next_one_finishes(world, call, is_after):
     definition = back_up_a_table_that_is_gone(world)
     restore_id = world.ask(create_missing_tables=True, max_workers=2)
