@@ -30,7 +30,7 @@ from chalicelib.restore.model import LineKind
 _KEYS = (1, 10, 100, 1_000)
 _ONE, _TWO = "one core", "two cores"
 _LEAST_GB_PER_S = 1.0
-_BLOCK_BYTES = 256 * 1024
+_READ_BYTES, _BLOCK_BYTES = 64 * 1024, 256 * 1024
 _LINES_PER_BLOCK = 500
 _GZIP_WINDOW_BITS = 31  # zlib's code for: a gzip header and trailer are expected and checked
 _INFLATE = "(inflate and MD5 alone, from disk)"
@@ -104,9 +104,11 @@ def inflate(folder: Path) -> tuple[int, float]:
         digest = hashlib.md5(usedforsecurity=False)
         member: Any = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
         with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-                inflated_bytes += len(member.decompress(block))
+            while read := file.read(_READ_BYTES):
+                digest.update(read)
+                while read:
+                    inflated_bytes += len(member.decompress(read, _BLOCK_BYTES))
+                    read = member.unconsumed_tail
     return inflated_bytes, time.perf_counter() - began_s
 
 

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import tracemalloc
+from random import Random
 from types import SimpleNamespace
 
 import pytest
@@ -415,6 +416,28 @@ def test_a_stream_that_makes_progress_may_break_more_often():
     data = gzipped(lines)
     s3 = FlakyClient(OneObject(data), "get_object", "cut:100 drop " * 20)
     assert lines_of(list(reader_of(s3, file_of(data, 400)).batches())) == lines
+
+
+def test_connections_that_die_within_every_large_read_still_bring_the_file_to_its_end():
+    """What a read had brought when it failed is lost: after that less is asked for at once."""
+
+    class Dying(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() + (size or 0) > 100_000:
+                raise ConnectionResetError
+            return super().read(size)
+
+    class DyingConnections(OneObject):
+        def get_object(self, Bucket: str, Key: str, IfMatch: str, Range: str | None = None):
+            answer = super().get_object(Bucket, Key, IfMatch, Range)
+            if answer["ContentLength"] > 100_000:
+                answer["Body"] = Dying(answer["Body"].read())
+            return answer
+
+    lines = [Random(number).randbytes(1_000).hex().encode() for number in range(900)]
+    data = gzipped(lines)
+    assert len(data) > 900_000
+    assert lines_of(list(reader_of(DyingConnections(data), file_of(data, 900)).batches())) == lines
 
 
 def test_retries_end_at_the_deadline():

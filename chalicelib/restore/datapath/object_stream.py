@@ -13,6 +13,9 @@ from chalicelib.errors import OutOfTime, Unavailable
 from chalicelib.restore.datapath.data_file import DataFile
 from chalicelib.retry import Backoff
 
+# A read costs as much as inflating what it brings, if it brings little; of one that fails all it had brought is lost.
+_READ_BYTES = 256 * 1024
+_READ_BYTES_AFTER_A_FAILURE = 64 * 1024
 # What the decompressor cannot take at once it gives back, copied: a quarter of what it may put out keeps that rare.
 # But it misreads some gzip headers that are cut in two, and the first block holds any that one may meet.
 _FIRST_BLOCK_BYTES = 256 * 1024
@@ -42,6 +45,7 @@ class ObjectStream:
         """
         offset = 0
         failures = 0
+        read_bytes = _READ_BYTES
         body: Any = None
         try:
             while offset < self._file.size_bytes:
@@ -49,20 +53,22 @@ class ObjectStream:
                     raise OutOfTime(f"data file {self._file.key}: time is up at byte {offset}")
                 try:
                     body = body or self._open(offset)
-                    most_bytes = _BLOCK_BYTES if offset else _FIRST_BLOCK_BYTES
-                    block = body.read(min(most_bytes, self._file.size_bytes - offset))
-                    if not block:
+                    read = body.read(min(read_bytes, self._file.size_bytes - offset))
+                    if not read:
                         raise HTTPException("the stream ended early")
                 except _CONNECTION_FAILURES as error:
                     _close(body)
                     body = None
                     self._wait(failures, offset, error)
                     failures += 1
+                    read_bytes = _READ_BYTES_AFTER_A_FAILURE
                 else:
                     failures = 0
-                    offset += len(block)
-                    digest.update(block)
-                    yield block
+                    block_bytes = _BLOCK_BYTES if offset else _FIRST_BLOCK_BYTES
+                    offset += len(read)
+                    digest.update(read)
+                    for begin in range(0, len(read), block_bytes):
+                        yield read[begin : begin + block_bytes]
         finally:
             _close(body)
 
