@@ -5,6 +5,7 @@ which nothing here uses, is a tenth of a cold start. A client at module level wo
 `chalice deploy` and the tests do not have.
 """
 
+from functools import cache
 from typing import Any
 
 from botocore.config import Config
@@ -33,18 +34,23 @@ _CONFIG_OF_SSM = _CONFIG.merge(
 _CONFIG_OF_SERVICE = {"ssm": _CONFIG_OF_SSM, "application-autoscaling": _CONFIG_OF_SCALING}
 
 
+@cache
+def _session() -> Session:
+    """One for the process: it keeps what it has read of the services' models."""
+    return Session()
+
+
 class Clients:
     """`Clients().get("s3")`: one client per service for the life of the process."""
 
     def __init__(self) -> None:
-        self._session = Session()
         self._by_service: dict[str, Client] = {}
 
     def get(self, service: str) -> Client:
         client = self._by_service.get(service)
         if client is None:
             config = _CONFIG_OF_SERVICE.get(service, _CONFIG)
-            client = self._by_service[service] = self._session.create_client(service, config=config)
+            client = self._by_service[service] = _session().create_client(service, config=config)
         return client
 
 

@@ -28,13 +28,12 @@ def made_once(service, **settings):
 class SessionOfMadeOnce:
     """Of botocore's Session what chalicelib.aws uses."""
 
-    def create_client(self, service, **settings):
-        return made_once(service, **settings)
+    create_client = staticmethod(made_once)
 
 
 def make_clients_once(patch):
     patch.setattr(boto3, "client", made_once)
-    patch.setattr("chalicelib.aws.Session", SessionOfMadeOnce)
+    patch.setattr("chalicelib.aws._session", SessionOfMadeOnce)
 
 
 # In every item of these tests, and nowhere else.
