@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
 from tests.functional.restore.world import numbered
@@ -33,6 +34,16 @@ def is_to_target(name, request) -> bool:
 
 def status_of(world, restore_id):
     return world.services.records.job(restore_id).status
+
+
+def settled_after_death(world, kill, restore_id):
+    """The restore at its end: its worker dies where the hook `kill` says, and another goes on once the claim lapsed."""
+    world.hook = kill
+    with pytest.raises(Killed):
+        world.run_until_quiet()
+    world.services = world.new_process()
+    world.clock.now_ms += 400_000
+    return world.settle(restore_id)
 
 
 def counts(restore: dict[str, Any]) -> dict[str, int]:

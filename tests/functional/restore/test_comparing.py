@@ -9,7 +9,15 @@ import pytest
 from chalicelib.errors import Conflict
 from chalicelib.restore.model import Status
 from sandbox.exports.incremental import Delete, Update
-from tests.functional.restore.faults import Killed, client_error, counts, prepared, quiet, status_of
+from tests.functional.restore.faults import (
+    Killed,
+    client_error,
+    counts,
+    prepared,
+    quiet,
+    settled_after_death,
+    status_of,
+)
 from tests.functional.restore.world import BUCKET, World, numbered
 
 Change = Callable[[World], None]
@@ -112,12 +120,8 @@ def test_a_worker_killed_while_it_compares_compares_nothing_twice(world):
                 world.hook = quiet
                 raise Killed
 
-    world.hook = kill
-    with pytest.raises(Killed):
-        world.run_until_quiet()
-    world.services = world.new_process()
-    world.clock.now_ms += 400_000
-    assert compared(world.settle(restore_id)) == ("COMPLETED", 200, 0)
+    restore = settled_after_death(world, kill, restore_id)
+    assert compared(restore) == ("COMPLETED", 200, 0)
 
 
 def test_what_could_not_be_read_back_keeps_it_from_being_completed_and_is_compared_by_a_retry(world):

@@ -11,7 +11,16 @@ from chalicelib.backup.capture import capture_table
 from chalicelib.backup.definition import TableDefinition, encode_definition
 from chalicelib.restore.model import Status
 from chalicelib.restore.new_table import OWNER_TAG
-from tests.functional.restore.faults import Killed, client_error, counts, is_to_target, prepared, quiet, status_of
+from tests.functional.restore.faults import (
+    Killed,
+    client_error,
+    counts,
+    is_to_target,
+    prepared,
+    quiet,
+    settled_after_death,
+    status_of,
+)
 from tests.functional.restore.world import BUCKET, DATE, PREFIX, REGION, World, numbered
 from tests.thorough import thorough
 
@@ -118,12 +127,8 @@ def test_a_worker_killed_at_any_of_its_calls_leaves_what_the_next_one_finishes(w
                 getattr(world.dynamodb, name)(**request)
             raise Killed
 
-    world.hook = kill
-    with pytest.raises(Killed):
-        world.run_until_quiet()
-    world.services = world.new_process()
-    world.clock.now_ms += 400_000
-    assert_made(world, world.settle(restore_id), definition, "orders")
+    restore = settled_after_death(world, kill, restore_id)
+    assert_made(world, restore, definition, "orders")
 
 
 def test_a_table_that_a_stranger_makes_meanwhile_is_not_touched(world):

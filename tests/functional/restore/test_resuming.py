@@ -10,7 +10,16 @@ from chalicelib.restore.datapath.writer import BatchWriter
 from chalicelib.restore.decision import ACCEPTING_LIMIT_MS
 from chalicelib.restore.model import Status
 from chalicelib.restore.phases import planner
-from tests.functional.restore.faults import Killed, client_error, counts, is_to_target, prepared, quiet, status_of
+from tests.functional.restore.faults import (
+    Killed,
+    client_error,
+    counts,
+    is_to_target,
+    prepared,
+    quiet,
+    settled_after_death,
+    status_of,
+)
 from tests.functional.restore.world import World, numbered
 from tests.thorough import thorough
 
@@ -446,9 +455,5 @@ def test_a_worker_killed_while_it_reopens_or_after_that_loses_nothing(world, num
             world.hook = quiet
             raise Killed
 
-    world.hook = kill
-    with pytest.raises(Killed):
-        world.run_until_quiet()
-    world.services = world.new_process()
-    world.clock.now_ms += 400_000
-    assert_whole(world, world.settle(restore_id), 200)
+    restore = settled_after_death(world, kill, restore_id)
+    assert_whole(world, restore, 200)

@@ -6,7 +6,15 @@ import pytest
 
 from chalicelib.restore.model import Kind, Status
 from chalicelib.restore.phases import planner
-from tests.functional.restore.faults import Killed, counts, is_to_target, prepared, quiet, status_of
+from tests.functional.restore.faults import (
+    Killed,
+    counts,
+    is_to_target,
+    prepared,
+    quiet,
+    settled_after_death,
+    status_of,
+)
 from tests.functional.restore.world import World, numbered
 
 COUNT = 400
@@ -66,12 +74,7 @@ def test_a_worker_killed_inside_of_a_slice_loses_nothing_and_counts_nothing_twic
                 world.hook = quiet
                 raise Killed
 
-    world.hook = kill
-    with pytest.raises(Killed):
-        world.run_until_quiet()
-    world.services = world.new_process()
-    world.clock.now_ms += 400_000
-    restore = world.settle(restore_id)
+    restore = settled_after_death(world, kill, restore_id)
     assert (restore["status"], counts(restore)) == ("COMPLETED", {"written": COUNT})
     assert world.items("orders") == numbered(COUNT)
     assert_sliced(world, restore)

@@ -3,7 +3,15 @@
 import pytest
 
 from chalicelib.restore.model import Status
-from tests.functional.restore.faults import Killed, client_error, is_to_target, prepared, quiet, status_of
+from tests.functional.restore.faults import (
+    Killed,
+    client_error,
+    is_to_target,
+    prepared,
+    quiet,
+    settled_after_death,
+    status_of,
+)
 from tests.functional.restore.world import numbered
 
 STRANGER = {"id": {"S": "stranger"}}
@@ -111,12 +119,7 @@ def test_a_clear_that_counted_nothing_may_be_of_a_worker_whose_count_was_lost(wo
             world.hook = quiet
             raise Killed
 
-    world.hook = kill_once_cleared
-    with pytest.raises(Killed):
-        world.run_until_quiet()
-    world.services = world.new_process()
-    world.clock.now_ms += 400_000
-    restore = world.settle(restore_id)
+    restore = settled_after_death(world, kill_once_cleared, restore_id)
     assert (restore["status"], restore["tables"][0]["cleared"]) == ("COMPLETED", 0)
     assert restore["tables"][0]["safety_backup_arn"] in undo_of(world, restore)[0]
 
