@@ -1,7 +1,7 @@
 """What is done with a shard, one module per phase of a restore; `planner` is what PLANNING decides, pure.
 
-A phase's module is imported with its first shard: a worker that is woken to load needs no other phase, and would pay for
-all of them with its cold start.
+A phase's module is imported with its first shard: a worker that is woken to load needs no other phase, and would pay
+for all of them with its cold start.
 """
 
 from importlib import import_module
