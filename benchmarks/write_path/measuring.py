@@ -159,8 +159,8 @@ def _notes() -> list[str]:
     return [
         "Client on one core, stand-in on another; medians, ratios within each round.",
         "tablevault: LOADING of a whole restore, from before the first claim until the last shard has ended. Data files"
-        " come from the stand-in over HTTP, MD5 and CRC are checked, checkpoints and accounting are on; the ledger is"
-        " in memory in the same process, and its time is in the figures.",
+        " come from the stand-in over HTTP, CRC and number of lines are checked, checkpoints and accounting are on; the"
+        " ledger is in memory in the same process, and its time is in the figures.",
         f"The others read the same data files from disk. The limit ({inflates_with}) has {_IN_FLIGHT} requests in"
         f" flight; (a), (b) and (d) have {_THREADS_AT_LATENCY} threads at 8 ms and one at 0 ms; (c) always one.",
         "No TLS, on either side: it costs all of them about as much per request.",

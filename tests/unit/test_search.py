@@ -286,6 +286,8 @@ def test_many_keys_are_found_among_many_lines():
         (b'{"Item":{"pk":{"S":"b","S":"a"}}}', False),
         (b'{"Item":{"pk":{"S":"b"}},"Item":{"pk":{"S":"a"}}}', False),
         (b'{"Item":{"pk":{"S":"a"},"x":{"S":"1"},"x":{"S":"2"}}}', True),
+        (b'{"Item":{"pk":{"S":"a"},"m":{"M":{"pk":{"S":"b"},"Item":{"S":"pk"}}}}}', True),
+        (b'{"Item":{"pk":{"S":"b","S":"a"},"pk2":{"S":"a"}}}', False),
         (b'{"Item":{"pk":{"S":"a"},"x":{"L":' + b"[" * 2_000 + b"]" * 2_000 + b"}}}", False),
         (b'{"Item":{"pk":{"S":"a"},"x":' + b"9" * 5_000 + b"}}", True),
     ],

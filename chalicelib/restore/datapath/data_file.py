@@ -1,5 +1,9 @@
 """A data file of an export, or a slice of one, as it was checked."""
 
+import base64
+import binascii
+import hashlib
+
 import msgspec
 
 from chalicelib.errors import DataFileDamaged
@@ -28,6 +32,17 @@ class DataFile(msgspec.Struct, frozen=True):
     def is_read_to_the_end(self) -> bool:
         """Whether reading it reads the object's last byte, so that MD5, CRC and line count are checked."""
         return self.end == self.item_count
+
+    @property
+    def is_proven_by_etag(self) -> bool:
+        """Whether S3 says with the ETag that the object has this MD5, as it took it in itself: in one part, as exports
+        are written, or as one put. An ETag under SSE-KMS, or of several parts, says nothing
+        (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, ETag)."""
+        try:
+            digest = base64.b64decode(self.md5, validate=True)
+        except binascii.Error:
+            return False
+        return self.etag in (digest.hex(), f"{hashlib.md5(digest, usedforsecurity=False).hexdigest()}-1")
 
     def damaged(self, reason: str) -> DataFileDamaged:
         return DataFileDamaged(self.key, reason)

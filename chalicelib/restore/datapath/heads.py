@@ -13,7 +13,7 @@ class Heads:
     """
 
     def __init__(self, before_value: bytes, values: Sequence[bytes]) -> None:
-        self._before_value = before_value
+        self._line_begin = b"\n" + before_value
         short = [value for value in values if len(value) < _SHORT_BYTES]
         long = [value for value in values if len(value) >= _SHORT_BYTES]
         self._wanted_by_length: list[tuple[int, frozenset[bytes]]] = []
@@ -32,7 +32,7 @@ class Heads:
             heads = [line[:length] for line in lines]
             if not wanted.isdisjoint(heads):
                 found.update(index for index, head in enumerate(heads) if head in wanted)
-        joined = b"\n" + b"\n".join(heads)
-        if joined.count(b"\n" + self._before_value) != len(lines) or b"\\" in joined:
+        joined = b"\n".join([b"", *heads])
+        if joined.count(self._line_begin) != len(lines) or b"\\" in joined:
             return None
         return sorted(found)

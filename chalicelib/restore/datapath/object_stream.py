@@ -1,8 +1,8 @@
 """The bytes of a data file, from S3, as one stream over as many connections as it takes."""
 
 import re
-from collections.abc import Generator
 from http.client import HTTPException
+from io import RawIOBase
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,13 +13,9 @@ from chalicelib.errors import OutOfTime, Unavailable
 from chalicelib.restore.datapath.data_file import DataFile
 from chalicelib.retry import Backoff
 
-# A read costs as much as inflating what it brings, if it brings little; of one that fails all it had brought is lost.
-_READ_BYTES = 256 * 1024
+# Of a read that fails all it had brought is lost.
+_MOST_READ_BYTES = 512 * 1024
 _READ_BYTES_AFTER_A_FAILURE = 64 * 1024
-# What the decompressor cannot take at once it gives back, copied: a quarter of what it may put out keeps that rare.
-# But it misreads some gzip headers that are cut in two, and the first block holds any that one may meet.
-_FIRST_BLOCK_BYTES = 256 * 1024
-_BLOCK_BYTES = 64 * 1024
 _FAILURES_IN_A_ROW = 8
 
 # The S3 connection idles while the target throttles, and may then be reset, time out, or just end.
@@ -27,52 +23,65 @@ _FAILURES_IN_A_ROW = 8
 _CONNECTION_FAILURES = (BotoCoreError, HTTPError, HTTPException, OSError)
 
 
-class ObjectStream:
-    """Reads one object, whose ETag and size are pinned. Raises what `DataFileReader` raises."""
+class ObjectStream(RawIOBase):
+    """Reads one object, whose ETag and size are pinned, as a file that is read once. `digest`, if there is one, is fed.
+    Raises what `DataFileReader` raises.
 
-    def __init__(self, s3: Client, bucket: str, file: DataFile, *, retry: Backoff) -> None:
+    A stream of S3's ends early in two ways: with an error, or cleanly, as if the object ended there. The second shows
+    only against the known size. Either way the next connection begins at the offset reached, on the same ETag, so the
+    caller sees one uninterrupted stream.
+    """
+
+    def __init__(self, s3: Client, bucket: str, file: DataFile, *, retry: Backoff, digest: Any = None) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._file = file
         self._retry = retry
+        self._digest = digest
+        self._offset = 0
+        self._most_bytes = _MOST_READ_BYTES
+        self._body: Any = None
 
-    def blocks(self, digest: Any) -> Generator[bytes]:
-        """The object's bytes, over as many connections as it takes; feeds `digest`.
+    def readable(self) -> bool:
+        return True
 
-        A stream ends early in two ways: with an error, or cleanly, as if the object ended there. The
-        second shows only against the known size. Either way the next connection begins at the offset
-        reached, on the same ETag, so the caller sees one uninterrupted stream.
-        """
-        offset = 0
+    def readinto(self, buffer: Any) -> int:
+        """Reads as much as `buffer` takes, or less; nothing only at the object's end."""
+        wanted_bytes = min(len(buffer), self._most_bytes, self._file.size_bytes - self._offset)
+        if not wanted_bytes:
+            return 0
+        read = self._read(wanted_bytes)
+        buffer[: len(read)] = read
+        self._offset += len(read)
+        if self._digest is not None:
+            self._digest.update(read)
+        return len(read)
+
+    def close(self) -> None:
+        self._close_body()
+        super().close()
+
+    def _read(self, wanted_bytes: int) -> bytes:
         failures = 0
-        read_bytes = _READ_BYTES
-        body: Any = None
-        try:
-            while offset < self._file.size_bytes:
-                if self._retry.remaining_ms() <= 0:
-                    raise OutOfTime(f"data file {self._file.key}: time is up at byte {offset}")
-                try:
-                    body = body or self._open(offset)
-                    read = body.read(min(read_bytes, self._file.size_bytes - offset))
-                    if not read:
-                        raise HTTPException("the stream ended early")
-                except _CONNECTION_FAILURES as error:
-                    _close(body)
-                    body = None
-                    self._wait(failures, offset, error)
-                    failures += 1
-                    read_bytes = _READ_BYTES_AFTER_A_FAILURE
-                else:
-                    failures = 0
-                    block_bytes = _BLOCK_BYTES if offset else _FIRST_BLOCK_BYTES
-                    offset += len(read)
-                    digest.update(read)
-                    for begin in range(0, len(read), block_bytes):
-                        yield read[begin : begin + block_bytes]
-        finally:
-            _close(body)
+        while True:
+            if self._retry.remaining_ms() <= 0:
+                raise OutOfTime(f"data file {self._file.key}: time is up at byte {self._offset}")
+            try:
+                self._body = self._body or self._open()
+                read: bytes = self._body.read(wanted_bytes)
+                if not read:
+                    raise HTTPException("the stream ended early")
+            except _CONNECTION_FAILURES as error:
+                self._close_body()
+                self._wait(failures, error)
+                failures += 1
+                self._most_bytes = _READ_BYTES_AFTER_A_FAILURE
+                wanted_bytes = min(wanted_bytes, self._most_bytes)
+            else:
+                return read
 
-    def _open(self, offset: int) -> Any:
+    def _open(self) -> Any:
+        offset = self._offset
         arguments = {"Bucket": self._bucket, "Key": self._file.key, "IfMatch": f'"{self._file.etag}"'}
         if offset:
             arguments["Range"] = f"bytes={offset}-"
@@ -82,7 +91,7 @@ class ObjectStream:
             raise self._read_error(error) from error
         begin, size_bytes = _extent(answer)
         if (begin, size_bytes) != (offset, self._file.size_bytes):
-            _close(answer["Body"])
+            answer["Body"].close()
             if size_bytes != self._file.size_bytes:
                 raise self._file.damaged(f"it is {size_bytes} bytes, {self._file.size_bytes} expected")
             raise HTTPException(f"S3 answered from byte {begin}, asked for {offset}")
@@ -102,8 +111,13 @@ class ObjectStream:
             return self._file.damaged(why)
         return self._file.damaged(f"S3 refuses to give it ({code})")
 
-    def _wait(self, failures: int, offset: int, error: Exception) -> None:
-        what = f"data file {self._file.key}: reading failed at byte {offset} ({type(error).__name__}: {error})"
+    def _close_body(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def _wait(self, failures: int, error: Exception) -> None:
+        what = f"data file {self._file.key}: reading failed at byte {self._offset} ({type(error).__name__}: {error})"
         if failures + 1 >= _FAILURES_IN_A_ROW:
             raise Unavailable(f"{what}, {failures + 1} times in a row") from error
         if not self._retry.wait(failures):
@@ -116,8 +130,3 @@ def _extent(answer: Any) -> tuple[int, int]:
     if content_range:
         return int(content_range[1]), int(content_range[2])
     return 0, int(answer["ContentLength"])
-
-
-def _close(body: Any) -> None:
-    if body is not None:
-        body.close()

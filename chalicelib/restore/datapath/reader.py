@@ -6,6 +6,9 @@ every line of it or an error. Lines are bytes and are not parsed here.
 
 A slice of a file is read from byte 0 too, but lines before it are only counted. It stops at its own end, where nothing
 is known of the object's MD5: the last slice, which reads all of the object, checks that for all of them.
+
+Where the pinned ETag proves the MD5 (`DataFile.is_proven_by_etag`), only who verifies a file computes it a second time
+(docs/decisions/0020).
 """
 
 import base64
@@ -49,12 +52,15 @@ class DataFileReader:
 
     MD5, gzip's CRC and the line count are known only at the end, after most batches were handed out:
     whoever must know before writing calls `verify_data_file` first. A slice that ends before the file does
-    (not `DataFile.is_read_to_the_end`) is not checked for them at all.
+    (not `DataFile.is_read_to_the_end`) is not checked for them at all. `computes_md5`: also where the ETag proves it.
     """
 
-    def __init__(self, s3: Client, bucket: str, file: DataFile, *, retry: Backoff) -> None:
+    def __init__(self, s3: Client, bucket: str, file: DataFile, *, retry: Backoff, computes_md5: bool = False) -> None:
         self._file = file
-        self._stream = ObjectStream(s3, bucket, file, retry=retry)
+        self._computes_md5 = computes_md5 or not file.is_proven_by_etag
+        self._s3 = s3
+        self._bucket = bucket
+        self._retry = retry
 
     def batches(self, from_line: int = 0) -> Generator[Batch]:
         """Batches from line `from_line` of the file on, each of at most 25 lines and 15 MB of request body.
@@ -86,16 +92,16 @@ class DataFileReader:
         file, line = self._file, self._begin(from_line)
         if line >= file.end and not file.is_read_to_the_end:
             return
-        digest = hashlib.md5(usedforsecurity=False)
+        digest = hashlib.md5(usedforsecurity=False) if self._computes_md5 else None
         splitter = LineSplitter(file)
-        with closing(self._stream.blocks(digest)) as compressed:
+        with ObjectStream(self._s3, self._bucket, file, retry=self._retry, digest=digest) as compressed:
             for lines in splitter.blocks(inflated(compressed, file), line):
                 line += len(lines)
                 if line >= file.end and not file.is_read_to_the_end:
                     yield lines[: file.end - line or None]
                     return
                 yield lines
-        if base64.b64encode(digest.digest()).decode() != file.md5:
+        if digest is not None and base64.b64encode(digest.digest()).decode() != file.md5:
             raise file.damaged("its MD5 is not the manifest's")
         if splitter.count != file.item_count:
             raise file.damaged(f"it has {splitter.count} lines, the manifest says {file.item_count}")
@@ -118,7 +124,7 @@ def verify_data_file(
     damage = None
     line_count = uncompressed_bytes = 0
     try:
-        for lines in DataFileReader(s3, bucket, file, retry=retry).line_blocks():
+        for lines in DataFileReader(s3, bucket, file, retry=retry, computes_md5=True).line_blocks():
             if observe is not None:
                 observe(file.first_line + line_count, lines)
             uncompressed_bytes += sum(map(len, lines)) + len(lines)
