@@ -2,6 +2,7 @@
 
 TablevaultError
   SettingsInvalid          a setting is missing or wrong; names every fault at once
+  SelectionFailed          which tables to back up cannot be told, or there are none
   InvalidRequest           422, every fault of a request at once
   Forbidden                403
   NotFound                 404, says what exists
@@ -49,6 +50,10 @@ class _WithFaults(TablevaultError):
 class SettingsInvalid(_WithFaults):
     code = "settings_invalid"
     summary = "settings: "
+
+
+class SelectionFailed(TablevaultError):
+    code = "selection_failed"
 
 
 class InvalidRequest(_WithFaults):

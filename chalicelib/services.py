@@ -75,6 +75,7 @@ class Services:
             self.clock,
             self.sleep,
             lambda: self._clients.get("application-autoscaling"),
+            tagging=lambda: self._clients.get("resourcegroupstaggingapi"),
         )
 
     @cached_property

@@ -9,13 +9,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from dateutil import tz
 
 from chalicelib.errors import Fault, SettingsInvalid
+from chalicelib.selection import TABLE_NAME, Selection, parse_entry
 
-TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}\Z")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*\Z")
 _SCHEDULE = re.compile(r"(cron|rate)\(.+\)\Z")
@@ -25,12 +26,24 @@ _OFTEN = re.compile(r"rate\(\s*(\d+)\s+(minute|hour)s?\s*\)\Z")
 _PRICES = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,9})?)\s*/\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)\Z")
 _EVERY_DAY = frozenset({"0", "EVERYDAY"})
 _NOT_YET = (
-    "SSM_PARAMETER_PATH",
     "ON_DEMAND_BACKUPS",
     "RETENTION_DAYS",
     "RETENTION_MINIMUM",
     "NOTIFICATION_TOPIC",
 )
+
+
+class Origins(NamedTuple):
+    """What faults say of values that may come from elsewhere than the environment (chalicelib/parameters.py), each by
+    variable: where a value was found, the variables whose value no fault may show, and what is said of one that is
+    required and was found nowhere."""
+
+    places: Mapping[str, str] = MappingProxyType({})
+    secret: frozenset[str] = frozenset()
+    missing: Mapping[str, str] = MappingProxyType({})
+
+
+_ENVIRONMENT_ALONE = Origins()
 
 
 class AsOf(NamedTuple):
@@ -55,7 +68,7 @@ class RequestPrices:
 class Settings(NamedTuple):
     backup_bucket: str
     environment: str
-    dynamodb_tables: tuple[str, ...]
+    dynamodb_tables: Selection
     s3_exports_prefix: str
     ledger_table: str
     restore_queue: str
@@ -72,8 +85,9 @@ class Settings(NamedTuple):
 class _Reader:
     """Takes values out of an environment and gathers what is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], origins: Origins) -> None:
         self._environ = environ
+        self._origins = origins
         self.faults: list[Fault] = []
 
     def text(
@@ -87,10 +101,10 @@ class _Reader:
         value = self._environ.get(name, "").strip()
         if not value:
             if default is None:
-                self.fault(name, "is required and not set")
+                self.fault(name, self._origins.missing.get(name, "is required and not set"))
             return default or ""
         if pattern is not None and not pattern.match(value):
-            self.fault(name, f"is {value!r}; allowed: {allowed}")
+            self.fault(name, f"is {value!r}", f"allowed: {allowed}")
         return value
 
     def optional(self, name: str, *, pattern: re.Pattern[str], allowed: str) -> str | None:
@@ -99,27 +113,35 @@ class _Reader:
     def one_of(self, name: str, allowed: tuple[str, ...], later: str) -> None:
         value = self.text(name, allowed[0])
         if value not in allowed:
-            self.fault(name, f"is {value!r}; this version allows: {', '.join(allowed)} ({later})")
+            self.fault(name, f"is {value!r}", f"this version allows: {', '.join(allowed)} ({later})")
 
     def number(self, name: str, default: int | None, lowest: int, highest: int) -> int | None:
         value = self._environ.get(name, "").strip()
         if not value:
             return default
         if not re.fullmatch(r"[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
-            self.fault(name, f"is {value!r}; allowed: a whole number from {lowest} to {highest}")
+            self.fault(name, f"is {value!r}", f"allowed: a whole number from {lowest} to {highest}")
             return default
         return int(value)
 
-    def fault(self, name: str, message: str) -> None:
-        self.faults.append(Fault(name, message))
+    def fault(self, name: str, told: str, allowed: str = "") -> None:
+        """`told` may quote the value, `allowed` never does: of a SecureString only the latter is said."""
+        if name in self._origins.secret:
+            told = "has a wrong value, not shown as it is a SecureString's"
+        message = f"{told}; {allowed}" if allowed else told
+        place = self._origins.places.get(name)
+        self.faults.append(Fault(name, f"{message} (from {place})" if place else message))
 
     def is_set(self, name: str) -> bool:
         return bool(self._environ.get(name, "").strip())
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from environment variables; raises SettingsInvalid with every fault of every variable."""
-    reader = _Reader(environ)
+def read_settings(environ: Mapping[str, str], origins: Origins = _ENVIRONMENT_ALONE) -> Settings:
+    """Settings from environment variables; raises SettingsInvalid with every fault of every variable.
+
+    What SSM_PARAMETER_PATH adds must stand in `environ` already: `load_settings` of chalicelib/services.py does that.
+    """
+    reader = _Reader(environ, origins)
     settings = Settings(
         backup_bucket=reader.text("BACKUP_BUCKET", pattern=_BUCKET_NAME, allowed="the name of an S3 bucket"),
         environment=reader.text("ENVIRONMENT"),
@@ -153,7 +175,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     reader.one_of("EXPORT_STRATEGY", ("full",), "incremental exports come later")
     for name in _NOT_YET:
         if reader.is_set(name):
-            reader.fault(name, "is not supported by this version: unset it")
+            reader.fault(name, "is set", "this version does not support it: unset it")
     if reader.faults:
         raise SettingsInvalid(reader.faults)
     return settings
@@ -164,7 +186,7 @@ def _schedule(reader: _Reader) -> str:
     text = reader.text("BACKUP_SCHEDULE", "cron(0 1 * * ? *)", pattern=_SCHEDULE, allowed="cron(...) or rate(...)")
     often = _OFTEN.match(text)
     if often and int(often[1]) * (60 if often[2] == "hour" else 1) < 24 * 60:
-        reader.fault("BACKUP_SCHEDULE", f"is {text!r}; allowed: at most once a day, as sets are named by their day")
+        reader.fault("BACKUP_SCHEDULE", f"is {text!r}", "allowed: at most once a day, as sets are named by their day")
     return text
 
 
@@ -180,39 +202,40 @@ def _prices(reader: _Reader) -> RequestPrices | None:
     if found is None:
         reader.fault(
             "DYNAMODB_PRICES",
-            f"is {text!r}; allowed: US dollars per million write and read request units, such as 0.625/0.125",
+            f"is {text!r}",
+            "allowed: US dollars per million write and read request units, such as 0.625/0.125",
         )
         return None
     return RequestPrices(float(found[1]), float(found[2]))
 
 
-def _tables(reader: _Reader) -> tuple[str, ...]:
+def _tables(reader: _Reader) -> Selection:
     text = reader.text("DYNAMODB_TABLES")
-    if not text:
-        return ()
     try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        reader.fault("DYNAMODB_TABLES", f'is {text!r}; allowed: a JSON array of table names, such as ["orders"]')
-        return ()
-    for name in names:
-        if not TABLE_NAME.match(name):
-            reader.fault(
-                "DYNAMODB_TABLES",
-                f"names {name!r}; allowed: table names of 3 to 255 of a-z A-Z 0-9 _ . - (no patterns or tags yet)",
-            )
-    repeated = sorted({name for name in names if names.count(name) > 1})
+        texts = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        texts = None
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts) or (text and not texts):
+        reader.fault("DYNAMODB_TABLES", f"is {text!r}", 'allowed: a JSON array of table names, such as ["orders"]')
+        return Selection(())
+    entries = []
+    for each in texts:
+        try:
+            entries.append(parse_entry(each))
+        except ValueError as error:
+            reader.fault("DYNAMODB_TABLES", f"names {each!r}", f"allowed: {error}")
+    repeated = sorted({each for each in texts if texts.count(each) > 1})
     if repeated:
         reader.fault("DYNAMODB_TABLES", f"names twice: {', '.join(repeated)}")
-    return tuple(names)
+    if entries and all(entry.is_exclusion for entry in entries):
+        reader.fault("DYNAMODB_TABLES", f"is {text!r}, which only excludes", "allowed: at least one entry without !")
+    return Selection(tuple(entries))
 
 
 def _as_of(reader: _Reader) -> AsOf:
     timezone = reader.text("BACKUP_TIMEZONE", "UTC")
     if not _ZONE_NAME.match(timezone) or tz.gettz(timezone) is None:
-        reader.fault("BACKUP_TIMEZONE", f"is {timezone!r}; allowed: an IANA time zone such as Europe/Berlin")
+        reader.fault("BACKUP_TIMEZONE", f"is {timezone!r}", "allowed: an IANA time zone such as Europe/Berlin")
     day_text = reader.text("BACKUP_DAY", "0").upper()
     day = None if day_text in _EVERY_DAY else reader.number("BACKUP_DAY", None, 1, 31)
     parts = [

@@ -157,6 +157,8 @@ class RestoreList(_Answer, frozen=True):
 
 
 class BackupHead(_Answer, frozen=True):
+    """`unmatched`: entries of DYNAMODB_TABLES that chose no table."""
+
     backup_date: str
     status: SetState
     environment: str
@@ -165,6 +167,7 @@ class BackupHead(_Answer, frozen=True):
     completed_at: Time | None
     requested_time: Time | None
     total_tables: int
+    unmatched: list[str]
 
 
 class BackupTable(_Answer, frozen=True):

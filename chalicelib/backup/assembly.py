@@ -13,7 +13,7 @@ _MEGABYTE = 1_000_000
 
 def assemble(record: SetRecord) -> Manifest:
     """The manifest of a set whose exports have all ended. COMPLETE only when every table was exported and verified."""
-    rows = [record.exports[table.table_name] for table in record.set.tables]
+    rows = [record.exports[table_name] for table_name in record.set.tables]
     exported = [row for row in rows if row.status is ExportState.COMPLETED]
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -32,6 +32,7 @@ def assemble(record: SetRecord) -> Manifest:
         started_at=iso(record.set.started_at_ms),
         completed_at=iso(max(row.ended_at_ms or record.set.started_at_ms for row in rows)),
         tables=tuple(_table(row) for row in rows),
+        unmatched=tuple(record.set.unmatched),
     )
 
 

@@ -1,10 +1,11 @@
 """The backup side of the ledger: its rows, and every conditional write to them.
 
-`BACKUP#{date}` / `SET`              the set: its tables, and every export's exact parameters
-`BACKUP#{date}` / `EXPORT#{table}`   one export: where it stands
+`BACKUP#{date}` / `SET`              the set: the names of its tables
+`BACKUP#{date}` / `EXPORT#{table}`   one export: its exact parameters, and where it stands
 
 The SET row is written before the first export starts, so a set that was begun is known whatever stops next; EXPORT
-rows that are missing are made from it again. Sets are kept until retention removes them: they carry no TTL.
+rows that are missing are made from it again. An export's exact parameters stand in its row before it is started, and
+never change. Sets are kept until retention removes them: they carry no TTL.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 from boto3.dynamodb.conditions import Attr
 
-from chalicelib.backup.rows import ExportParameters, ExportRow, PlannedExport, SetRecord, SetRow
+from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import EXPORT_MOVES, SET_MOVES, ExportState, SetState, states_before
 from chalicelib.errors import LedgerEntryCorrupt, NotFound
 from chalicelib.ledger import (
@@ -90,22 +91,15 @@ class Catalog:
         attributes = {"kind": KIND, "sort_name": set_row.backup_date, "opened_at_ms": set_row.started_at_ms}
         return self._try(Put(set_key(set_row.backup_date), _row(set_row) | attributes, absent()))
 
-    def create_export(self, backup_date: str, planned: PlannedExport, now_ms: int) -> None:
-        """The EXPORT row of a planned table; nothing when it is there already."""
-        failed = planned.failure_code is not None
-        row = ExportRow(
-            backup_date=backup_date,
-            table_name=planned.table_name,
-            status=ExportState.FAILED if failed else ExportState.PENDING,
-            parameters=planned.parameters,
-            failure_code=planned.failure_code,
-            failure_message=planned.failure_message,
-            ended_at_ms=now_ms if failed else None,
-        )
-        self._try(Put(export_key(backup_date, planned.table_name), _row(row), absent()))
+    def create_export(self, backup_date: str, table_name: str) -> ExportRow | None:
+        """The PENDING row of a table, or the one that stands there already. Raises LedgerEntryCorrupt."""
+        row = ExportRow(backup_date=backup_date, table_name=table_name, status=ExportState.PENDING)
+        if self._try(Put(export_key(backup_date, table_name), _row(row), absent())):
+            return row
+        return self.export_row(backup_date, table_name)
 
     def set_parameters(self, row: ExportRow, parameters: ExportParameters) -> bool:
-        """Parameters of a table that could not be described when its set was planned; they are set once."""
+        """What the export of a PENDING row is started with; set once, by the run that described its table first."""
         condition = Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists()
         return self._try(Update(_key(row), set={"parameters": msgspec.to_builtins(parameters)}, condition=condition))
 

@@ -12,7 +12,7 @@ from chalicelib.aws import Client
 from chalicelib.backup.documents import DocumentInvalid, decode_document, read_document
 from chalicelib.backup.export_files import Count
 from chalicelib.errors import ExportInvalid
-from chalicelib.settings import TABLE_NAME
+from chalicelib.selection import TABLE_NAME
 
 SCHEMA_VERSION = 1
 _LARGEST_DEFINITION_BYTES = 1024 * 1024

@@ -42,7 +42,7 @@ def describe(catalog: Catalog, s3: Client, bucket: str, exports_prefix: str, bac
 
 def show(record: SetRecord) -> dict[str, Any]:
     """A set as its ledger rows have it."""
-    shown = [_table(record.exports[t.table_name]) for t in record.set.tables if t.table_name in record.exports]
+    shown = [_table(record.exports[name]) for name in record.set.tables if name in record.exports]
     return {**_head(record.set), "tables": shown, "unreadable": sorted(record.corrupt)}
 
 
@@ -56,6 +56,7 @@ def _head(row: SetRow) -> dict[str, Any]:
         "completed_at": None if row.finished_at_ms is None else iso(row.finished_at_ms),
         "requested_time": None if row.requested_time_ms is None else iso(row.requested_time_ms),
         "total_tables": len(row.tables),
+        "unmatched": row.unmatched,
     }
 
 

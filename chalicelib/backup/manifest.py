@@ -12,7 +12,7 @@ from chalicelib.backup import layout
 from chalicelib.backup.documents import DocumentInvalid, decode_document, is_md5, shown
 from chalicelib.backup.export_files import Count
 from chalicelib.errors import ManifestInvalid
-from chalicelib.settings import TABLE_NAME
+from chalicelib.selection import TABLE_NAME
 
 # 2: incremental exports, with the links they build on.
 SCHEMA_VERSION = 2
@@ -89,6 +89,8 @@ class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """`unmatched`: entries of DYNAMODB_TABLES, as they were written, that chose no table when the set was started."""
+
     schema_version: Count
     revision: Count
     backup_date: str
@@ -105,6 +107,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     completed_at: str
     tables: Annotated[tuple[ManifestTable, ...], msgspec.Meta(max_length=_MOST_TABLES)]
+    unmatched: Annotated[tuple[str, ...], msgspec.Meta(max_length=_MOST_TABLES)] = ()
 
     def table(self, name: str) -> ManifestTable | None:
         return next((table for table in self.tables if table.table_name == name), None)

@@ -68,15 +68,11 @@ class Recorder:
         set_row = self._catalog.set_row(said.backup_date)
         if set_row is None:
             return Outcome.UNKNOWN_SET
-        planned = set_row.planned(said.table_name)
-        if planned is None:
+        if said.table_name not in set_row.tables:
             return Outcome.UNKNOWN_TABLE
         for _ in range(_TRIES):
             row = self._catalog.export_row(said.backup_date, said.table_name)
-            if row is None:
-                self._catalog.create_export(said.backup_date, planned, self._clock())
-                continue
-            if row.parameters is None:
+            if row is None or row.parameters is None:
                 return Outcome.UNKNOWN_EXPORT
             export_arn = f"{row.parameters.table_arn}/export/{said.export_id}"
             outcome = self._settled(row, export_arn) or self._judge(_Case(set_row, row, export_arn))

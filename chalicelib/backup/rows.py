@@ -26,23 +26,17 @@ class ExportParameters(msgspec.Struct, frozen=True, kw_only=True):
     s3_sse_kms_key_id: str | None = None
 
 
-class PlannedExport(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of a set: how to export it, or why that cannot be, or neither where DynamoDB did not answer yet."""
-
-    table_name: str
-    parameters: ExportParameters | None = None
-    failure_code: str | None = None
-    failure_message: str | None = None
-
-
 class SetRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`tables`: all that were chosen. `unmatched`: entries of DYNAMODB_TABLES that chose none, as they were written."""
+
     backup_date: str
     status: SetState
     environment: str
     s3_bucket: str
     exports_prefix: str
     started_at_ms: int
-    tables: list[PlannedExport]
+    tables: list[str]
+    unmatched: list[str] = []
     by_hand: bool = False
     requested_time_ms: int | None = None
     revision: int = 1
@@ -53,12 +47,10 @@ class SetRow(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         return self.open_kind is not None
 
-    def planned(self, table_name: str) -> PlannedExport | None:
-        return next((table for table in self.tables if table.table_name == table_name), None)
-
 
 class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`failure_*` of a PENDING row say why it could not be started yet. `late`: completed after it was given up."""
+    """`parameters`: None while the table could not be described yet. `failure_*` of a PENDING row say why it could not
+    be started yet. `late`: completed after it was given up."""
 
     backup_date: str
     table_name: str
@@ -93,9 +85,9 @@ class SetRecord(msgspec.Struct, frozen=True):
     exports: dict[str, ExportRow]
     corrupt: dict[str, str] = msgspec.field(default_factory=dict)
 
-    def missing(self) -> list[PlannedExport]:
+    def missing(self) -> list[str]:
         known = self.exports.keys() | self.corrupt.keys()
-        return [table for table in self.set.tables if table.table_name not in known]
+        return [table_name for table_name in self.set.tables if table_name not in known]
 
     @property
     def is_torn(self) -> bool:

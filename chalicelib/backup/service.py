@@ -9,6 +9,7 @@ from chalicelib.backup import layout, listing
 from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.closing import Closer
 from chalicelib.backup.failures import AwsError
+from chalicelib.backup.finding import TableFinder
 from chalicelib.backup.recorder import Outcome, Recorder
 from chalicelib.backup.starter import Starter
 from chalicelib.backup.sweep import BackupSweep
@@ -17,12 +18,14 @@ from chalicelib.clock import Clock
 from chalicelib.errors import Fault, InvalidRequest, TablevaultError
 from chalicelib.ledger import Ledger
 from chalicelib.retry import Sleep
+from chalicelib.selection import Chosen
 from chalicelib.settings import Settings
 
 logger = logging.getLogger("tablevault")
 
 _LOOKS_AGAIN = 5
 _LOOK_AGAIN_S = 1.0
+_TABLES_SHOWN = 50
 
 
 class BackupService:
@@ -35,35 +38,43 @@ class BackupService:
         clock: Clock,
         sleep: Sleep,
         autoscaling: Callable[[], Client] | None = None,
+        *,
+        tagging: Callable[[], Client],
     ) -> None:
-        """`autoscaling` makes the client of application-autoscaling; without one, table definitions do not have it."""
+        """`autoscaling` makes the client of application-autoscaling; without one, table definitions do not have it.
+        `tagging` makes the one of resourcegroupstaggingapi."""
         self._sleep = sleep
         self._settings = settings
         self._s3 = s3
         self._clock = clock
         self._catalog = Catalog(ledger)
+        self._finder = TableFinder(dynamodb, tagging, settings.ledger_table)
         self._starter = Starter(settings, self._catalog, dynamodb, s3, clock, autoscaling)
         self._recorder = Recorder(self._catalog, dynamodb, s3, clock)
         self._closer = Closer(self._catalog, s3, clock, settings.backup_bucket_owner)
         self._sweep = BackupSweep(self._catalog, self._starter, self._recorder, self._closer, clock)
 
     def start_scheduled(self) -> dict[str, Any]:
-        """The day's set of all configured tables. A second call on one day starts only what has not started."""
+        """The day's set of all tables that are selected now. A second call on one day starts only what has not started.
+
+        Raises SelectionFailed."""
         name = backup_date_of(self._clock(), self._settings.as_of, by_hand=False)
-        return self._start(name, self._settings.dynamodb_tables, by_hand=False)
+        return self._start(name, self._chosen, by_hand=False)
 
     def new_name(self) -> str:
         """A name for a set asked for now, by hand."""
         return backup_date_of(self._clock(), self._settings.as_of, by_hand=True)
 
     def start_by_hand(self, tables: Sequence[str] | None, name: str | None = None) -> dict[str, Any]:
-        """A set of its own, of `tables` (None: all that are configured). One that has been started under this `name`
-        goes on. Raises InvalidRequest, Conflict."""
-        chosen = self._settings.dynamodb_tables if tables is None else tuple(tables)
-        faults = _table_faults(chosen, self._settings.dynamodb_tables)
-        if faults:
-            raise InvalidRequest(faults)
-        return self._start(name or self.new_name(), chosen, by_hand=True)
+        """A set of its own, of `tables` (None: all that are selected now). One that has been started under this `name`
+        goes on. Raises InvalidRequest, Conflict, SelectionFailed."""
+        chosen = self._chosen()
+        if tables is not None:
+            faults = _table_faults(tables, chosen.tables)
+            if faults:
+                raise InvalidRequest(faults)
+            chosen = Chosen(tuple(tables))
+        return self._start(name or self.new_name(), lambda: chosen, by_hand=True)
 
     def record_export(self, bucket: str, key: str) -> dict[str, Any]:
         """For an S3 event of a `manifest-summary.json`; `result` says what was made of it.
@@ -100,8 +111,11 @@ class BackupService:
             self._catalog, self._s3, settings.backup_bucket, settings.s3_exports_prefix, backup_date
         )
 
-    def _start(self, backup_date: str, tables: Sequence[str], *, by_hand: bool) -> dict[str, Any]:
-        self._starter.start(backup_date, tables, by_hand=by_hand)
+    def _chosen(self) -> Chosen:
+        return self._finder.choose(self._settings.dynamodb_tables)
+
+    def _start(self, backup_date: str, choose: Callable[[], Chosen], *, by_hand: bool) -> dict[str, Any]:
+        self._starter.start(backup_date, choose, by_hand=by_hand)
         record = self._catalog.record(backup_date)
         if record.is_decided and record.set.is_open:
             # Every table failed at once, so no event will ever come.
@@ -117,11 +131,13 @@ class BackupService:
             logger.error("backup could not be finished, reconcile will try again", extra=fields)
 
 
-def _table_faults(chosen: Sequence[str], configured: Sequence[str]) -> list[Fault]:
-    allowed = f"this stage backs up: {', '.join(configured)}"
-    unknown = [name for name in dict.fromkeys(chosen) if name not in configured]
-    faults = [Fault("$.tables", f"{name[:260]!r} is not configured; {allowed}") for name in unknown]
-    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+def _table_faults(asked: Sequence[str], selected: Sequence[str]) -> list[Fault]:
+    shown = ", ".join(selected[:_TABLES_SHOWN])
+    more = len(selected) - _TABLES_SHOWN
+    allowed = f"this stage backs up: {shown}{f' and {more} more' if more > 0 else ''}"
+    unknown = [name for name in dict.fromkeys(asked) if name not in set(selected)]
+    faults = [Fault("$.tables", f"{name[:260]!r} is not selected by DYNAMODB_TABLES; {allowed}") for name in unknown]
+    repeated = sorted({name for name in asked if asked.count(name) > 1})
     return faults + [Fault("$.tables", f"names {name[:260]!r} more than once") for name in repeated]
 
 

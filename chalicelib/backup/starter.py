@@ -2,9 +2,11 @@
 
 Order, and what is left if the program stops right after each step:
 
-1. every table is described      nothing
-2. the SET row is written        an open set whose plan is complete; reconcile goes on from here
-3. the EXPORT rows are written   those that are missing are made from the plan
+1. the SET row is written        an open set; reconcile goes on from here
+   then for each table, on its own:
+2. its EXPORT row is written     a PENDING row without parameters
+3. it is described, and the      a PENDING row whose parameters never change again: what the export shows is decided
+   parameters go into the row
 4. table.json is written         a file that is written again
 5. the export is started         a PENDING row although it runs: the same client token gives the same export, and
                                  beyond the token's 8 hours it is found by its S3 prefix
@@ -14,7 +16,7 @@ One table's failure is its own: it becomes that row's, and the others go on.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -27,11 +29,12 @@ from chalicelib.backup.capture import CapturedTable, capture_table
 from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.definition import encode_definition
 from chalicelib.backup.failures import AwsError, code_of, failure_of, may_pass, text_of
-from chalicelib.backup.plan import Failure, Found, Unknown, plan_export, plan_set
+from chalicelib.backup.plan import Failure, plan_export, plan_set
 from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import ExportState
 from chalicelib.clock import Clock
 from chalicelib.errors import Conflict
+from chalicelib.selection import Chosen
 from chalicelib.settings import Settings
 
 logger = logging.getLogger("tablevault")
@@ -68,52 +71,38 @@ class Starter:
         self._s3 = s3
         self._clock = clock
 
-    def start(self, backup_date: str, tables: Sequence[str], *, by_hand: bool) -> None:
-        """Starts what is not started of the set; a set that exists keeps the tables it was planned with.
+    def start(self, backup_date: str, choose: Callable[[], Chosen], *, by_hand: bool) -> None:
+        """Starts what is not started of the set; a set that exists keeps the tables it was begun with.
 
-        Raises Conflict when a set asked for by hand would take over another one of the same second.
+        Raises Conflict when a set asked for by hand would take over another one of the same second, and what `choose`
+        raises, which is asked for a new set's tables only.
         """
         existing = self._catalog.set_row(backup_date)
-        if existing is not None:
-            _refuse_another_set(existing, tables, by_hand)
-            self.go_on(self._catalog.record(backup_date))
+        if existing is None:
+            planned = plan_set(self._settings, backup_date, choose(), self._clock(), by_hand=by_hand)
+            if self._catalog.create_set(planned):
+                self.go_on(SetRecord(planned, {}))
+                return
+            existing = self._catalog.set_row(backup_date) or planned  # another run was faster: its tables count
+        if by_hand:
+            _refuse_another_set(existing, choose().tables)
+        self.go_on(self._catalog.record(backup_date))
+
+    def go_on(self, record: SetRecord) -> None:
+        """Starts every export that is PENDING, or has no row yet."""
+        pending = [row.table_name for row in record.exports.values() if row.status is ExportState.PENDING]
+        in_parallel(
+            lambda table_name: self._start_one(record.set, record.exports.get(table_name), table_name),
+            [*record.missing(), *pending],
+        )
+
+    def _start_one(self, set_row: SetRow, row: ExportRow | None, table_name: str) -> None:
+        row = row or self._catalog.create_export(set_row.backup_date, table_name)
+        if row is None or row.status is not ExportState.PENDING:
             return
-        found = self._describe(tables)
-        planned = plan_set(self._settings, backup_date, found, self._clock(), by_hand=by_hand)
-        if not self._catalog.create_set(planned):
-            self.start(backup_date, tables, by_hand=by_hand)  # another run was faster: its plan counts
-            return
-        captured = {name: each for name, each in found.items() if isinstance(each, CapturedTable)}
-        self.go_on(SetRecord(planned, {}), captured)
-
-    def go_on(self, record: SetRecord, captured: dict[str, CapturedTable] | None = None) -> None:
-        """Writes the rows that are missing and starts every export that is PENDING."""
-        if record.missing():
-            for planned in record.missing():
-                self._catalog.create_export(record.set.backup_date, planned, self._clock())
-            record = self._catalog.record(record.set.backup_date)
-        pending = [row for row in record.exports.values() if row.status is ExportState.PENDING]
-        in_parallel(lambda row: self._start_one(record.set, row, (captured or {}).get(row.table_name)), pending)
-
-    def _describe(self, tables: Sequence[str]) -> dict[str, Found]:
-        found: dict[str, Found] = {}
-
-        def describe(table_name: str) -> None:
-            try:
-                found[table_name] = self._capture(table_name)
-            except AwsError as error:
-                found[table_name] = _found_instead(table_name, error)
-
-        in_parallel(describe, tables)
-        return {table_name: found[table_name] for table_name in tables}
-
-    def _capture(self, table_name: str) -> CapturedTable:
-        return capture_table(self._dynamodb, table_name, self._clock(), self._autoscaling)
-
-    def _start_one(self, set_row: SetRow, row: ExportRow, captured: CapturedTable | None) -> None:
         fields = {"backup_date": row.backup_date, "table": row.table_name}
         try:
-            started = self._started(set_row, row, captured)
+            started = self._started(set_row, row)
         except AwsError as error:
             started = self._failure_or_later(set_row, row, error)
         if isinstance(started, Failure):
@@ -122,10 +111,10 @@ class Starter:
         elif started is not None and self._catalog.start(row, started, self._clock()):
             logger.info("export started", extra={**fields, "export_arn": started})
 
-    def _started(self, set_row: SetRow, row: ExportRow, captured: CapturedTable | None) -> str | Failure | None:
+    def _started(self, set_row: SetRow, row: ExportRow) -> str | Failure | None:
         """The export's ARN, or why there is none."""
-        captured = captured or self._capture(row.table_name)
-        parameters = row.parameters or self._plan_late(set_row, row, captured)
+        captured = capture_table(self._dynamodb, row.table_name, self._clock(), self._autoscaling)
+        parameters = row.parameters or self._plan(set_row, row, captured)
         if parameters is None or isinstance(parameters, Failure):
             return parameters
         self._put_definition(set_row, captured)
@@ -136,8 +125,8 @@ class Starter:
         answer = self._dynamodb.export_table_to_point_in_time(**_request(parameters))
         return str(answer["ExportDescription"]["ExportArn"])
 
-    def _plan_late(self, set_row: SetRow, row: ExportRow, captured: CapturedTable) -> ExportParameters | Failure | None:
-        parameters = plan_export(self._settings, row.backup_date, row.table_name, captured, set_row.requested_time_ms)
+    def _plan(self, set_row: SetRow, row: ExportRow, captured: CapturedTable) -> ExportParameters | Failure | None:
+        parameters = plan_export(self._settings, set_row, captured)
         if isinstance(parameters, Failure):
             return parameters
         # Another run that planned it first decides: its parameters are the ones its token goes with.
@@ -195,15 +184,8 @@ def started_at_ms(export_arn: str) -> int:
     return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
-def _found_instead(table_name: str, error: ClientError | BotoCoreError) -> Found:
-    if isinstance(error, ClientError) and not may_pass(error):
-        return failure_of(table_name, error)
-    logger.warning("table could not be described yet", extra={"table": table_name, "error": text_of(error)})
-    return Unknown()
-
-
-def _refuse_another_set(existing: SetRow, tables: Iterable[str], by_hand: bool) -> None:
-    if by_hand and {table.table_name for table in existing.tables} != set(tables):
+def _refuse_another_set(existing: SetRow, tables: Sequence[str]) -> None:
+    if set(existing.tables) != set(tables):
         raise Conflict(
             "backup_exists", f"backup {existing.backup_date} was started this very second with other tables: ask again"
         )

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from chalicelib.backup.layout import BACKUP_DATE
 from chalicelib.errors import Fault, InvalidRequest
-from chalicelib.settings import TABLE_NAME
+from chalicelib.selection import TABLE_NAME
 from chalicelib.validation import read_fields, whole
 
 LATEST = "latest"

@@ -25,7 +25,7 @@ from tests.functional.restore.world import DATE
 MEANINGS = (
     "is not among the asked tables",
     "would both be restored into",
-    "is not configured; this stage backs up",
+    "is not selected by DYNAMODB_TABLES; this stage backs up",
     "is tablevault's own ledger",
     "was used for another request within the last 24 hours",
     "cannot be combined with clear_existing_data",

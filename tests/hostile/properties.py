@@ -24,7 +24,7 @@ from chalicelib.restore.datapath.raw_batch import batch_body, put_request
 from chalicelib.restore.datapath.reader import DataFile, DataFileReader
 from chalicelib.restore.phases.checking import definition_keys
 from chalicelib.retry import Backoff
-from chalicelib.settings import TABLE_NAME
+from chalicelib.selection import TABLE_NAME
 from tests.faults import FakeTime
 
 PREFIX = "native-exports"

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.errors import SettingsInvalid
+from chalicelib.selection import Selection, parse_entry
 from chalicelib.settings import AsOf, RequestPrices, Settings, read_settings
 
 REQUIRED = {"BACKUP_BUCKET": "backups", "ENVIRONMENT": "tests", "DYNAMODB_TABLES": '["orders", "catalog"]'}
@@ -24,7 +25,7 @@ def test_what_is_not_set_has_its_documented_default():
     assert read() == Settings(
         backup_bucket="backups",
         environment="tests",
-        dynamodb_tables=("orders", "catalog"),
+        dynamodb_tables=Selection((parse_entry("orders"), parse_entry("catalog"))),
         s3_exports_prefix="native-exports",
         ledger_table="tablevault-ledger",
         restore_queue="tablevault-restore",
@@ -94,7 +95,12 @@ def test_every_fault_of_every_variable_is_named_at_once():
         ("DYNAMODB_TABLES", "{}", "JSON array"),
         ("DYNAMODB_TABLES", "[]", "JSON array"),
         ("DYNAMODB_TABLES", "[1]", "JSON array"),
-        ("DYNAMODB_TABLES", '["app_*"]', "no patterns"),
+        ("DYNAMODB_TABLES", '["ab"]', "3 to 255"),
+        ("DYNAMODB_TABLES", '["tag:backup"]', "tag:key=value"),
+        ("DYNAMODB_TABLES", '["tag:=daily"]', "tag:key=value"),
+        ("DYNAMODB_TABLES", '["!orders", "!app_*"]', "at least one entry without !"),
+        ("DYNAMODB_TABLES", '[""]', "table names"),
+        ("DYNAMODB_TABLES", '["!"]', "table names"),
         ("DYNAMODB_TABLES", '["a/../b"]', "table names"),
         ("DYNAMODB_TABLES", '["orders", "orders"]', "twice: orders"),
     ],

@@ -69,6 +69,22 @@ def back_up_by_hand(whole: WholeRun) -> str | None:
     return _unknown_scaling(whole, started["backup_date"])
 
 
+def find_tables_by_hand(whole: WholeRun) -> str | None:
+    answer = whole.stand.ask("POST", "/backups", {"tables": [marked.DEVICES]})
+    if answer.status != 202:
+        return str(answer.body)
+    whole.stand.await_backup(answer.body["backup_date"])
+    return None
+
+
+def find_tables(whole: WholeRun) -> str | None:
+    """A day's first run, which looks for tables."""
+    stand = whole.stand
+    stand.forget(f"BACKUP#{TODAY}")
+    error = stand.invoke_schedule("start_exports")
+    return error or (None if stand.catalog.set_row(TODAY) else "there is no set of the day")
+
+
 def _unknown_scaling(whole: WholeRun, backup_date: str) -> str | None:
     """A table made from such a backup would have the capacity of one moment for ever."""
     is_known = whole.stand.definition(backup_date, marked.DEVICES)["autoscaling"]
@@ -255,12 +271,14 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("api_handler", "KeepAskedKeys"): ask_for_keys,
     ("api_handler", "ListBackups"): look_for_the_latest,
     ("api_handler", "WakeWorkers"): accept_restore,
+    ("api_handler", "FindTables"): find_tables_by_hand,
     ("api_handler", "DescribeTables"): back_up_by_hand,
     ("api_handler", "SeeAutoscaling"): back_up_by_hand,
     ("api_handler", "StartExports"): back_up_by_hand,
     ("api_handler", "WriteExports"): back_up_by_hand,
     ("authorize", "ReadTokens"): let_in,
     ("start_exports", "UseLedger"): run_schedule,
+    ("start_exports", "FindTables"): find_tables,
     ("start_exports", "DescribeTables"): run_schedule,
     ("start_exports", "SeeAutoscaling"): run_schedule,
     ("start_exports", "StartExports"): run_schedule,

@@ -189,8 +189,8 @@ class Stand:
             self.ledger.write(Delete(Key(pk, row["sk"])))
 
     def plan_set_hours_ago(self, backup_date: str, like: str, table: str, *, folder: str = "") -> None:
-        """An open set of one table whose only trace is its SET row of eight hours ago: beyond the time for which
-        DynamoDB remembers client tokens, so that a running export of it has to be looked for.
+        """An open set of one table that was planned eight hours ago, and no export written down: beyond the time for
+        which DynamoDB remembers client tokens, so that a running export of it has to be looked for.
 
         `folder`: export to another place than the set's own.
         """
@@ -212,20 +212,22 @@ class Stand:
             "kind": "BACKUP",
             "sort_name": backup_date,
             "opened_at_ms": started_at_ms,
-            "tables": [
-                {
-                    "table_name": table,
-                    "parameters": {
-                        "table_arn": parameters.table_arn,
-                        "s3_bucket": parameters.s3_bucket,
-                        "s3_prefix": prefix,
-                        "client_token": f"tablevault-{time.monotonic_ns()}",
-                        "export_format": "DYNAMODB_JSON",
-                    },
-                }
-            ],
+            "tables": [table],
+        }
+        export = {
+            "backup_date": backup_date,
+            "table_name": table,
+            "status": "PENDING",
+            "parameters": {
+                "table_arn": parameters.table_arn,
+                "s3_bucket": parameters.s3_bucket,
+                "s3_prefix": prefix,
+                "client_token": f"tablevault-{time.monotonic_ns()}",
+                "export_format": "DYNAMODB_JSON",
+            },
         }
         self.forget(f"BACKUP#{backup_date}")
+        self.ledger.write(Put(export_key(backup_date, table), export))
         self.ledger.write(Put(set_key(backup_date), row))
 
     def unrecord_export(self, backup_date: str, table: str, *, keep_manifest: bool = False) -> str:

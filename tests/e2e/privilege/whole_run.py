@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.backup.catalog import export_key
-from chalicelib.ledger import Delete, Key
+from chalicelib.ledger import Key
 from chalicelib.restore.model import Kind
 from chalicelib.restore.records import job_key, shard_sk
 from chalicelib.restore.slots import slot_key
@@ -93,10 +92,6 @@ def _back_up_what_was_missed(whole: WholeRun) -> None:
         key = stand.unrecord_export(whole.reread_backup_date, marked.DEVICES, keep_manifest=keep_manifest)
         assert record_export(stand, key) is None
         assert is_finished(stand, whole.reread_backup_date)
-    key = stand.unrecord_export(whole.reread_backup_date, marked.DEVICES)
-    stand.ledger.write(Delete(export_key(whole.reread_backup_date, marked.DEVICES)))  # its event comes before its row
-    assert record_export(stand, key) is None
-    assert is_finished(stand, whole.reread_backup_date)
 
 
 def _restore(whole: WholeRun) -> None:

@@ -64,7 +64,7 @@ def test_an_event_before_the_export_is_written_down_is_recorded(world):
     keys: list[str] = []
 
     def before(name, request):
-        if name == "update_item" and "EXPORT#orders" in str(request) and not keys:
+        if name == "update_item" and "EXPORT#orders" in str(request) and "IN_PROGRESS" in str(request) and not keys:
             (export,) = world.dynamodb.of_table("orders")
             keys.append(world.dynamodb.complete(export))
             assert world.send(keys[0]) == "recorded"
@@ -75,13 +75,16 @@ def test_an_event_before_the_export_is_written_down_is_recorded(world):
     assert world.export_row("orders")["export_arn"].endswith(keys[0].split("/")[-2])
 
 
-def test_an_event_before_its_ledger_row_exists_is_recorded(world):
+def test_an_export_whose_ledger_row_was_lost_is_found_again_and_not_paid_for_twice(world):
     world.service.start_scheduled()
     (export,) = world.dynamodb.of_table("orders")
     row = export_key(DATE, "orders")
     world.dynamodb.delete_item(TableName=world.ledger.table_name, Key={"pk": {"S": row.pk}, "sk": {"S": row.sk}})
-    assert world.send(world.dynamodb.complete(export)) == "recorded"
+    assert world.send(world.dynamodb.complete(export)) == "unknown_export"
+    world.reconcile_a_minute_later()  # starts it by the same token, and so gets the same export
+    world.reconcile_a_minute_later()
     assert world.statuses() == {"orders": "COMPLETED", "catalog": "IN_PROGRESS"}
+    assert world.dynamodb.of_table("orders") == [export]
 
 
 def test_a_stranger_in_its_folder_says_nothing_about_an_export_that_is_not_started_yet(world):

@@ -8,7 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib.backup.definition import decode_definition
 from chalicelib.errors import Conflict, InvalidRequest
 from tests.fake_exports import refusal
-from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, PREFIX, TABLES, Stopped, World
+from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, PREFIX, TABLES, World
 
 
 def of(table_name: str):
@@ -21,17 +21,18 @@ def test_a_scheduled_run_starts_every_table_and_writes_down_how(world):
     assert answer["backup_date"] == DATE
     assert answer["status"] == "OPEN"
     assert {table["table_name"]: table["status"] for table in answer["tables"]} == dict.fromkeys(TABLES, "IN_PROGRESS")
-    for planned in world.set_row()["tables"]:
-        (export,) = world.dynamodb.of_table(planned["table_name"])
-        parameters = planned["parameters"]
+    assert world.set_row()["tables"] == list(TABLES)
+    for table_name in TABLES:
+        (export,) = world.dynamodb.of_table(table_name)
+        row = world.export_row(table_name)
         assert export.request == {
-            "TableArn": parameters["table_arn"],
+            "TableArn": row["parameters"]["table_arn"],
             "S3Bucket": BUCKET,
-            "S3Prefix": f"{PREFIX}/{DATE}/{planned['table_name']}",
+            "S3Prefix": f"{PREFIX}/{DATE}/{table_name}",
             "ExportFormat": "DYNAMODB_JSON",
-            "ClientToken": parameters["client_token"],
+            "ClientToken": row["parameters"]["client_token"],
         }
-        assert world.export_row(planned["table_name"])["export_arn"] == export.arn
+        assert row["export_arn"] == export.arn
 
 
 def test_the_definition_stands_in_the_bucket_before_the_export_starts(world):
@@ -64,11 +65,18 @@ def test_table_json_holds_what_is_needed_to_make_the_table_again(world):
     assert definition.point_in_time_recovery
 
 
-def test_the_set_row_is_written_before_the_first_export_starts(world):
-    order = []
-    world.before = lambda name, request: order.append(name)
+def test_what_an_export_is_started_with_is_in_the_ledger_before_it_starts(world):
+    seen = []
+
+    def before(name, request):
+        if name == "export_table_to_point_in_time":
+            table_name = request["TableArn"].rsplit("/", 1)[-1]
+            seen.append(world.export_row(table_name)["parameters"]["client_token"] == request["ClientToken"])
+            seen.append(world.set_row()["tables"] == list(TABLES))
+
+    world.before = before
     world.service.start_scheduled()
-    assert order.index("put_item") < order.index("export_table_to_point_in_time")
+    assert seen == [True] * 2 * len(TABLES)
 
 
 def test_running_twice_the_same_day_starts_nothing_twice(world):
@@ -107,23 +115,25 @@ def test_two_runs_at_once_start_every_table_once(world):
     assert len(world.dynamodb.exports) == len(TABLES)
 
 
-def test_the_plan_that_was_written_first_counts_also_when_its_run_ended_right_there(world):
-    other: list[bool] = []
+def test_the_parameters_that_were_written_first_count(aws):
+    """Another run with other settings comes between this one's description of the table and its parameters."""
+    world = World(("orders",))
+    ours, other = world.settings, world.settings._replace(s3_sse_kms_key_id="alias/first")
+    overtaken: list[bool] = []
 
     def before(name, request):
-        if name == "put_item" and not other:
-            other.append(True)
-            world.enable_recovery("orders", enabled=False)
-            world.stop_after(1)
-            with pytest.raises(Stopped):
-                world.new_process().start_scheduled()
-            world.mend()
-            world.enable_recovery("orders")
+        if name == "update_item" and "parameters" in str(request) and not overtaken:
+            overtaken.append(True)
+            world.settings = other
+            world.new_process().start_scheduled()
+            world.settings = ours
 
     world.before = before
     world.service.start_scheduled()
-    assert other
-    assert world.statuses() == {"orders": "FAILED", "catalog": "IN_PROGRESS"}
+    assert overtaken
+    assert set(world.statuses().values()) == {"IN_PROGRESS"}
+    keys = [export.request.get("S3SseKmsKeyId") for export in world.dynamodb.exports.values()]
+    assert keys == ["alias/first"]
 
 
 @pytest.mark.parametrize("kind", ["missing", "no recovery", "denied", "refused"])
@@ -223,7 +233,10 @@ def test_an_export_that_cannot_be_started_for_a_day_fails(world):
 
 def test_an_export_started_but_not_written_down_is_found_beyond_the_tokens_hours(world):
     # The export runs, the ledger does not know; eight hours later its client token is forgotten.
-    world.refuse("update_item", EndpointConnectionError(endpoint_url="http://nowhere"), when=of("EXPORT#orders"))
+    away = EndpointConnectionError(endpoint_url="http://nowhere")
+    world.refuse(
+        "update_item", away, when=lambda request: of("EXPORT#orders")(request) and "IN_PROGRESS" in str(request)
+    )
     with pytest.raises(EndpointConnectionError):
         world.service.start_scheduled()
     (export,) = world.dynamodb.of_table("orders")
@@ -272,7 +285,7 @@ def test_optional_parameters_are_sent_as_configured(aws):
 def test_an_as_of_time_is_clamped_into_the_recovery_window_and_both_are_kept(aws):
     world = World(("orders",), BACKUP_HOUR="0")
     world.service.start_scheduled()
-    parameters = world.set_row()["tables"][0]["parameters"]
+    parameters = world.export_row("orders")["parameters"]
     assert parameters["requested_time_ms"] == 1_795_219_200_000  # 2026-11-21T00:00:00Z
     # moto's window begins when recovery was enabled, that is, when this test began.
     assert parameters["export_time_ms"] != parameters["requested_time_ms"] or parameters["export_time_ms"] is None
@@ -292,7 +305,7 @@ def test_a_table_that_is_not_configured_is_refused_and_the_configured_ones_are_n
     with pytest.raises(InvalidRequest) as raised:
         world.service.start_by_hand(("orders", "unknown", "orders"))
     texts = [fault.message for fault in raised.value.faults]
-    assert any("'unknown' is not configured" in text and "orders, catalog" in text for text in texts)
+    assert any("'unknown' is not selected" in text and "orders, catalog" in text for text in texts)
     assert any("'orders' more than once" in text for text in texts)
     assert world.dynamodb.exports == {}
 

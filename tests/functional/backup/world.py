@@ -119,6 +119,7 @@ class World:
         self.dynamodb = ExportingDynamoDB(plain, self.s3, self.clock)
         for name in tables:
             self.create_table(name)
+        self.tables = tables
         names = msgspec.json.encode(tables).decode()
         required = {"BACKUP_BUCKET": BUCKET, "ENVIRONMENT": "tests", "DYNAMODB_TABLES": names}
         self.settings: Settings = read_settings({**required, "LEDGER_TABLE": LEDGER_TABLE, **environ})
@@ -129,7 +130,15 @@ class World:
         """A service as a cold start makes it, behind the hooks."""
         dynamodb, s3 = Watched(self.dynamodb, self), Watched(self.s3, self)
         ledger = Ledger(dynamodb, LEDGER_TABLE, sleep=lambda seconds: None)
-        return BackupService(self.settings, ledger, dynamodb, s3, self.clock, lambda seconds: self.asleep())
+        return BackupService(
+            self.settings,
+            ledger,
+            dynamodb,
+            s3,
+            self.clock,
+            lambda seconds: self.asleep(),
+            tagging=lambda: Watched(client("resourcegroupstaggingapi"), self),
+        )
 
     def create_table(self, name: str, *, recovery: bool = True, items: int = 2) -> None:
         self.dynamodb.create_table(
@@ -184,7 +193,7 @@ class World:
         return self.ledger.get(export_key(backup_date, table_name)) or {}
 
     def statuses(self, backup_date: str = DATE) -> dict[str, str]:
-        return {name: str(self.export_row(name, backup_date).get("status")) for name in self.settings.dynamodb_tables}
+        return {name: str(self.export_row(name, backup_date).get("status")) for name in self.tables}
 
     def corrupt(self, key: Key) -> None:
         self.ledger.write(Update(key, set={"status": 17}))

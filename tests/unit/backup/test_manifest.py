@@ -12,7 +12,7 @@ from chalicelib.backup.assembly import assemble
 from chalicelib.backup.chain import links_of
 from chalicelib.backup.layout import BACKUP_DATE, SummaryKey, parse_summary_key, summary_key
 from chalicelib.backup.manifest import MOST_LINKS, SCHEMA_VERSION, BaseLink, Manifest, decode_manifest, encode_manifest
-from chalicelib.backup.rows import ExportParameters, ExportRow, PlannedExport, SetRecord, SetRow
+from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import ExportState, SetState
 from chalicelib.errors import ManifestInvalid
 
@@ -33,7 +33,7 @@ def record(*, revision: int = 1, late: bool = False) -> SetRecord:
         exports_prefix="p",
         started_at_ms=7_200_000,
         revision=revision,
-        tables=[PlannedExport(table_name="orders", parameters=parameters), PlannedExport(table_name="broken")],
+        tables=["orders", "broken"],
     )
     orders = ExportRow(
         backup_date=DATE,

@@ -1,4 +1,4 @@
-"""The plan of a set and its client tokens: a function of its inputs, with every table in it."""
+"""The plan of a set, of its exports, and their client tokens: functions of their inputs."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.backup.capture import CapturedTable
 from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition
 from chalicelib.backup.failures import failure_of, may_pass
-from chalicelib.backup.plan import Failure, Found, Unknown, client_token, plan_set
+from chalicelib.backup.plan import Failure, client_token, plan_export, plan_set
+from chalicelib.backup.rows import ExportParameters, SetRow
 from chalicelib.backup.starter import started_at_ms
 from chalicelib.backup.timing import RecoveryWindow
+from chalicelib.selection import Chosen
 from chalicelib.settings import AsOf, read_settings
 
 NOW_MS = 1_795_222_820_000  # 2026-11-21T01:00:20Z
@@ -31,48 +33,48 @@ def captured(name: str, *, recovery: bool = True) -> CapturedTable:
     return CapturedTable(definition, RecoveryWindow(NOW_MS - 86_400_000, NOW_MS - 300_000))
 
 
-def plan(settings=SETTINGS, date="2026-11-21", *, by_hand=False):
-    found: dict[str, Found] = {
-        "orders": captured("orders"),
-        "off": captured("off", recovery=False),
-        "gone": Failure("Gone", "is gone"),
-        "busy": Unknown(),
-    }
-    return plan_set(settings, date, found, NOW_MS, by_hand=by_hand)
+def set_row(settings=SETTINGS, date="2026-11-21", *, by_hand=False) -> SetRow:
+    return plan_set(settings, date, Chosen(("orders",), ("gone_*",)), NOW_MS, by_hand=by_hand)
 
 
-def test_every_table_is_in_the_plan_with_parameters_or_a_reason_or_neither_yet():
-    tables = {table.table_name: table for table in plan().tables}
-    assert list(tables) == ["orders", "off", "gone", "busy"]
-    assert tables["orders"].parameters is not None
-    assert tables["orders"].parameters.s3_prefix == "native-exports/2026-11-21/orders"
-    assert tables["off"].failure_code == "PointInTimeRecoveryUnavailableException"
-    assert (tables["gone"].failure_code, tables["gone"].failure_message) == ("Gone", "is gone")
-    assert (tables["busy"].parameters, tables["busy"].failure_code) == (None, None)
+def parameters_of(settings=SETTINGS, *, by_hand=False) -> ExportParameters:
+    planned = plan_export(settings, set_row(settings, by_hand=by_hand), captured("orders"))
+    assert isinstance(planned, ExportParameters)
+    return planned
 
 
-def test_the_same_inputs_give_the_same_plan():
-    assert plan() == plan()
+def test_a_set_names_what_was_chosen_and_what_chose_nothing():
+    row = set_row()
+    assert (row.tables, row.unmatched, row.is_open) == (["orders"], ["gone_*"], True)
+
+
+def test_an_export_stands_in_its_tables_folder_of_the_set():
+    assert parameters_of().s3_prefix == "native-exports/2026-11-21/orders"
+    assert parameters_of() == parameters_of()
+
+
+def test_a_table_without_point_in_time_recovery_says_how_to_switch_it_on():
+    planned = plan_export(SETTINGS, set_row(), captured("off", recovery=False))
+    assert isinstance(planned, Failure)
+    assert planned.code == "PointInTimeRecoveryUnavailableException"
+    assert "update-continuous-backups --table-name off" in planned.message
 
 
 def test_asked_and_used_time_are_both_in_the_plan():
     settings = SETTINGS._replace(as_of=AsOf(None, 3600))  # twenty seconds ago: not restorable yet
-    parameters = plan(settings).tables[0].parameters
-    assert parameters is not None
+    parameters = parameters_of(settings)
     assert parameters.requested_time_ms == NOW_MS - 20_000
     assert parameters.export_time_ms == NOW_MS - 300_000
 
 
 def test_a_set_by_hand_shows_now_whatever_the_schedule_says():
     settings = SETTINGS._replace(as_of=AsOf(None, 0))
-    parameters = plan(settings, by_hand=True).tables[0].parameters
-    assert parameters is not None
+    parameters = parameters_of(settings, by_hand=True)
     assert (parameters.requested_time_ms, parameters.export_time_ms) == (None, None)
 
 
 def test_a_token_is_the_same_for_the_same_export_and_no_other():
-    parameters = plan().tables[0].parameters
-    assert parameters is not None
+    parameters = parameters_of()
     token = parameters.client_token
     assert token == client_token("2026-11-21", parameters)
     assert len(token) <= 64  # AWS' limit of idempotency tokens

@@ -21,6 +21,8 @@ NOT_OPERATIONS = {
     "s3:ListBucket": "ListObjectsV2",
     "dynamodb:ConditionCheckItem": "TransactWriteItems",  # a ConditionCheck in it
 }
+# Services that policies name otherwise than clients do.
+CLIENT_OF = {"tag": "resourcegroupstaggingapi"}
 # The types of resource an action takes; an ARN of another type grants nothing.
 RESOURCE_TYPES = {
     "dynamodb": {
@@ -30,7 +32,9 @@ RESOURCE_TYPES = {
         "DescribeBackup": {"backup"},
         "ListExports": {"any"},
         "ListBackups": {"any"},
+        "ListTables": {"any"},
     },
+    "tag": {"GetResources": {"any"}},
     "s3": {"ListBucket": {"bucket"}},
     "application-autoscaling": {"DescribeScalableTargets": {"any"}, "DescribeScalingPolicies": {"any"}},
 }
@@ -61,6 +65,8 @@ ARN_OF_TYPE = {
 # Actions that AWS lets nobody narrow. ListBackups has no resource type at all. ListExports has had an optional one,
 # the table, since lately: `table/*` would be no narrower, and denied wherever AWS still authorizes it on `*`.
 ON_EVERYTHING = {
+    "dynamodb:ListTables",
+    "tag:GetResources",
     "dynamodb:ListExports",
     "dynamodb:ListBackups",
     "application-autoscaling:DescribeScalableTargets",
@@ -141,7 +147,10 @@ def test_every_action_is_one_of_its_service_by_its_full_name(statement):
         assert "*" not in action
         assert "?" not in action
         service, name = action.split(":")
-        assert NOT_OPERATIONS.get(action, name) in session.get_service_model(service).operation_names
+        assert (
+            NOT_OPERATIONS.get(action, name)
+            in session.get_service_model(CLIENT_OF.get(service, service)).operation_names
+        )
 
 
 def test_the_actions_that_are_no_operations_are_none():
@@ -155,7 +164,7 @@ def test_the_actions_that_are_no_operations_are_none():
 def test_every_resource_is_of_a_type_that_every_action_takes(statement):
     for action in statement["Action"]:
         service, name = action.split(":")
-        types = RESOURCE_TYPES.get(service, {}).get(name, DEFAULT_RESOURCE_TYPE[service])
+        types = RESOURCE_TYPES.get(service, {}).get(name) or DEFAULT_RESOURCE_TYPE[service]
         for resource in as_list(statement["Resource"]):
             assert any(re.fullmatch(ARN_OF_TYPE[each], resource) for each in types), f"{action} on {resource}"
             assert resource != "*" or action in ON_EVERYTHING
@@ -187,7 +196,7 @@ def test_only_workers_touch_table_data(function):
 def test_no_right_is_needed_to_hand_out_rights():
     """Nobody may pass roles, write policies, or read what others may not."""
     services = {action.split(":")[0] for part in statements() for action in statement_of(part)["Action"]}
-    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs", "application-autoscaling", "cloudwatch"}
+    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs", "application-autoscaling", "cloudwatch", "tag"}
     policies = {action for part in statements() for action in statement_of(part)["Action"] if "Policy" in action}
     assert policies == {"application-autoscaling:PutScalingPolicy"}  # a rule of when to scale, no policy of IAM's
 

@@ -106,8 +106,8 @@ def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
 
 
 def _needed_of_tables(names: Names) -> Iterator[Asked]:
-    for name in names.settings.dynamodb_tables:
-        table = names.table(name)
+    for entry in names.settings.dynamodb_tables.entries:
+        table = names.table(entry.pattern)
         for function in ("api_handler", "start_exports", "reconcile"):
             for action in ("DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "ListTagsOfResource"):
                 yield function, f"dynamodb:{action}", table
