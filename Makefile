@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 	--custom-compile-command "make lock" $(LOCK_OPTIONS)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sandbox local test thorough lint types simulate crashpoints load fuzz bench lock audit deploy clean
+.PHONY: help install demo sandbox local test thorough lint types simulate crashpoints load fuzz bench schemas lock audit deploy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
@@ -58,6 +58,9 @@ fuzz: $(STAMP) ## atheris on what stands in the bucket (FUZZ="<target> --runs N"
 
 bench: $(STAMP) ## measure against others, and write them into benchmarks/README.md (BENCH="write_path memory --rounds 3"; needs cc)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+schemas: $(STAMP) ## write docs/schemas from the types of manifest.json and table.json
+	@$(BIN)/python -m tests.schemas
 
 lock: $(STAMP) ## write requirements.txt and requirements-deploy.txt from their .in files (LOCK_OPTIONS=--upgrade; needs an index)
 	@$(BIN)/python -m pip install $(PIP_OPTIONS) $(UV)

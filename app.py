@@ -9,7 +9,6 @@ from chalicelib.api.authorizer import authorizers
 from chalicelib.backup.layout import SUMMARY_NAME
 from chalicelib.logs import log_as_json
 from chalicelib.services import services
-from chalicelib.settings import read_settings
 
 app = Chalice(app_name="tablevault", configure_logs=False)
 app.register_blueprint(authorizers)
@@ -17,8 +16,8 @@ if not entry.is_event_function(os.environ):
     from chalicelib.api.routes import routes  # what answers requests is no part of an event function's cold start
 
     app.register_blueprint(routes)
-settings = read_settings(os.environ)
 log_as_json()
+settings = services().settings  # of the triggers below only what they are when the app is deployed
 
 
 @app.schedule(settings.backup_schedule)

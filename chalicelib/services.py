@@ -1,18 +1,21 @@
-"""The composition root: settings, clients and services, each made when first asked for and kept for the process.
+"""The composition root: settings, clients and services, each made when first asked for and kept for the process, or
+until settings of Parameter Store have changed.
 
 Imports inside of functions are on purpose, and only here: the authorizer runs with every cold start of the API and
 must not pay for what workers need.
 """
 
+import logging
 import os
 import random
 import time
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from chalicelib.aws import Clients
 from chalicelib.clock import Clock, system_clock
-from chalicelib.retry import Random, Sleep
+from chalicelib.retry import Backoff, Random, Sleep
 from chalicelib.settings import Settings, read_settings
 from chalicelib.tokens import TokenStore
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from chalicelib.restore.sweep import RestoreSweep
     from chalicelib.restore.work import Surroundings
     from chalicelib.restore.worker import Worker
+
+
+logger = logging.getLogger("tablevault")
 
 
 class Services:
@@ -155,7 +161,97 @@ class Services:
         return RestoreSweep(self.surroundings, self.slots, self.conductor)
 
 
-@cache
-def services() -> Services:
-    """Those of this process, by its environment. Raises SettingsInvalid."""
-    return Services(read_settings(os.environ))
+# Lambda keeps a busy function's container for hours. A changed parameter is noticed within a quarter of an hour, for
+# which an operator can wait; a thousand workers then ask about twice a second, of the 40 times that an account may.
+SETTINGS_KEPT_MS = 15 * 60_000
+# Where they could not be read again: an attempt may take seconds, which not every request of an outage should wait.
+FAILURE_KEPT_MS = 60_000
+# A cold start has 10 s, as has the authorizer; a reading that is not throttled takes a fraction of one.
+_READING_MS = 4_000
+# What the deployment made triggers of. Other values in the settings do not move them.
+_OF_TRIGGERS = frozenset(
+    {
+        "backup_bucket",
+        "s3_exports_prefix",
+        "backup_schedule",
+        "restore_queue",
+        "restore_dead_letter_queue",
+        "restore_max_concurrency",
+    }
+)
+
+
+def load_settings(
+    environ: Mapping[str, str], clients: Clients, clock: Clock = system_clock, sleep: Sleep = time.sleep
+) -> Settings:
+    """Those of the environment and, only where SSM_PARAMETER_PATH is set, of Parameter Store.
+
+    Raises SettingsInvalid, and Unavailable while Parameter Store cannot be read.
+    """
+    if not _has_parameters(environ):
+        return read_settings(environ)
+    from chalicelib import parameters
+
+    backoff = Backoff(clock, sleep, random.random, clock() + _READING_MS)
+    return parameters.load(environ, lambda: clients.get("ssm"), backoff)
+
+
+def _has_parameters(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("SSM_PARAMETER_PATH", "").strip())
+
+
+class ProcessServices:
+    """`services()`: those of this process. With SSM_PARAMETER_PATH its settings are read again after a while, and new
+    services are made when they have changed.
+
+    Raises what `load_settings` does, the first time; later the settings from before stay in use, which were good.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        make_clients: Callable[[], Clients] = Clients,
+        clock: Clock = system_clock,
+        sleep: Sleep = time.sleep,
+    ) -> None:
+        self._environ = environ
+        self._make_clients = make_clients
+        self._clock = clock
+        self._sleep = sleep
+        self.cache_clear()
+
+    def cache_clear(self) -> None:
+        self._clients = self._make_clients()
+        self._services: Services | None = None
+        self._good_until_ms = 0
+
+    def __call__(self) -> Services:
+        if self._services is None:
+            self._services = Services(self._load(), self._clients)
+        elif _has_parameters(self._environ) and self._clock() >= self._good_until_ms:
+            self._services = self._renewed(self._services)
+        return self._services
+
+    def _load(self) -> Settings:
+        settings = load_settings(self._environ, self._clients, self._clock, self._sleep)
+        self._good_until_ms = self._clock() + SETTINGS_KEPT_MS
+        return settings
+
+    def _renewed(self, services: Services) -> Services:
+        try:
+            settings = self._load()
+        except Exception as error:
+            self._good_until_ms = self._clock() + FAILURE_KEPT_MS
+            logger.warning("settings cannot be read again; those from before stay in use", exc_info=error)
+            return services
+        changed = [name for name in settings._fields if getattr(settings, name) != getattr(services.settings, name)]
+        if not changed:
+            return services
+        logger.info("settings have changed", extra={"changed": changed})
+        if not _OF_TRIGGERS.isdisjoint(changed):
+            logger.warning("triggers are as deployed; deploy again, or what the settings now name triggers nothing")
+        return Services(settings, self._clients)
+
+
+services = ProcessServices(os.environ)

@@ -25,6 +25,8 @@ _ZONE_NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")  # not
 _OFTEN = re.compile(r"rate\(\s*(\d+)\s+(minute|hour)s?\s*\)\Z")
 _PRICES = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,9})?)\s*/\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)\Z")
 _EVERY_DAY = frozenset({"0", "EVERYDAY"})
+_STRATEGIES = ("full", "weekly-full")
+_WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 _NOT_YET = (
     "ON_DEMAND_BACKUPS",
     "RETENTION_DAYS",
@@ -80,6 +82,7 @@ class Settings(NamedTuple):
     restore_max_concurrency: int
     api_tokens_parameter: str
     dynamodb_prices: RequestPrices | None = None
+    full_export_day: int | None = None  # of increments in between: the weekday of full exports, Monday is 0
 
 
 class _Reader:
@@ -170,9 +173,9 @@ def read_settings(environ: Mapping[str, str], origins: Origins = _ENVIRONMENT_AL
         restore_max_concurrency=reader.number("RESTORE_MAX_CONCURRENCY", 20, 2, 1000) or 0,
         api_tokens_parameter=reader.text("API_TOKENS_PARAMETER", "/tablevault/api-tokens"),
         dynamodb_prices=_prices(reader),
+        full_export_day=_full_export_day(reader),
     )
     reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), "ION comes later")
-    reader.one_of("EXPORT_STRATEGY", ("full",), "incremental exports come later")
     for name in _NOT_YET:
         if reader.is_set(name):
             reader.fault(name, "is set", "this version does not support it: unset it")
@@ -188,6 +191,25 @@ def _schedule(reader: _Reader) -> str:
     if often and int(often[1]) * (60 if often[2] == "hour" else 1) < 24 * 60:
         reader.fault("BACKUP_SCHEDULE", f"is {text!r}", "allowed: at most once a day, as sets are named by their day")
     return text
+
+
+def _full_export_day(reader: _Reader) -> int | None:
+    """None: full exports every day."""
+    strategy = reader.text("EXPORT_STRATEGY", "full")
+    if strategy not in _STRATEGIES:
+        reader.fault("EXPORT_STRATEGY", f"is {strategy!r}", f"allowed: {', '.join(_STRATEGIES)}")
+    day = reader.text("FULL_EXPORT_DAY", _WEEKDAYS[-1]).upper()
+    if day not in _WEEKDAYS:
+        reader.fault("FULL_EXPORT_DAY", f"is {day!r}", f"allowed: {', '.join(_WEEKDAYS)}")
+    elif strategy == "full" and reader.is_set("FULL_EXPORT_DAY"):
+        reader.fault("FULL_EXPORT_DAY", "is for EXPORT_STRATEGY=weekly-full: unset it, or set that")
+    if strategy != "weekly-full" or day not in _WEEKDAYS:
+        return None
+    if reader.text("BACKUP_DAY", "0").upper() not in _EVERY_DAY:
+        reader.fault(
+            "BACKUP_DAY", "must be 0 or EVERYDAY with EXPORT_STRATEGY=weekly-full: increments go from day to day"
+        )
+    return _WEEKDAYS.index(day)
 
 
 def _queue(reader: _Reader, name: str, default: str) -> str:

@@ -18,6 +18,7 @@ from sandbox.errors import SandboxError
 _CHALICE_DEFAULT_TIMEOUT_S = 60
 # AWS Lambda guide, "Using Lambda with Amazon SQS": at least six times the function's timeout.
 _VISIBILITY_FACTOR = 6
+_NO_PARAMETERS = "; nothing is under SSM_PARAMETER_PATH in a sandbox: name the stage's resources in its own variables"
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,15 @@ class Stage:
 
     @cached_property
     def settings(self) -> Settings:
-        """As the app reads them, with its defaults; what names no resource may be missing here. Raises SandboxError."""
+        """As the app reads them, with its defaults; what names no resource may be missing here. Raises SandboxError.
+
+        Without Parameter Store: the sandbox's own is empty before the app is deployed into it.
+        """
         try:
             return read_settings({"ENVIRONMENT": self.name, "DYNAMODB_TABLES": '["none"]', **self.environment})
         except SettingsInvalid as error:
-            raise SandboxError(f"stage {self.name} of .chalice/config.json: {error.message}") from error
+            hint = _NO_PARAMETERS if self.environment.get("SSM_PARAMETER_PATH") else ""
+            raise SandboxError(f"stage {self.name} of .chalice/config.json: {error.message}{hint}") from error
 
     @property
     def backup_bucket(self) -> str:

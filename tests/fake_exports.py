@@ -1,7 +1,8 @@
 """DynamoDB's export calls over moto's DynamoDB, which has none that can be used.
 
-`ExportingDynamoDB` passes every other call on to the client it wraps. An export takes its snapshot at the call, as
-AWS does; it completes, and writes real export files, when a test says so with `complete`.
+`ExportingDynamoDB` passes every other call on to the client it wraps. A full export takes its snapshot at the call, as
+AWS does; it completes, and writes real export files, when a test says so with `complete`. What an incremental one holds
+comes from what was written through here, at the times of the test's clock.
 """
 
 import secrets
@@ -13,10 +14,19 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.clock import Clock
+from chalicelib.clock import Clock, epoch_ms
+from sandbox.exports.incremental import Change, Delete, Insert, Update, write_incremental_export
 from sandbox.exports.writer import WrittenExport, write_export
 
 _TOKEN_LIFETIME_MS = 8 * 3600 * 1000
+_RECOVERY_LAGS_MS = 5 * 60 * 1000
+_RECOVERY_MS = 35 * 24 * 3600 * 1000
+_WRITES = ("put_item", "update_item", "delete_item", "batch_write_item")
+_DESCRIBED = frozenset(
+    {"TableArn", "S3Bucket", "S3Prefix", "ExportFormat", "ClientToken", "ExportTime", "ExportType"}
+    | {"IncrementalExportSpecification"}
+)
+Items = dict[str, dict[str, Any]]
 
 
 def refusal(code: str, operation: str, message: str = "refused by the test") -> ClientError:
@@ -40,6 +50,12 @@ class FakeExport:
     description: dict[str, Any] = field(default_factory=dict)  # overrides what DescribeExport says
 
     @property
+    def window_ms(self) -> tuple[int, int] | None:
+        """Of an incremental export."""
+        said = self.request.get("IncrementalExportSpecification")
+        return None if said is None else (epoch_ms(said["ExportFromTime"]), epoch_ms(said["ExportToTime"]))
+
+    @property
     def export_id(self) -> str:
         return self.arn.rsplit("/", 1)[-1]
 
@@ -51,11 +67,44 @@ class ExportingDynamoDB:
         self._clock = clock
         self._lock = threading.Lock()
         self.exports: dict[str, FakeExport] = {}
+        self.most_running = 300
+        self._history: dict[str, list[tuple[int, Items]]] = {}
+        self._recovery_since_ms: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._dynamodb, name)
+        attribute = getattr(self._dynamodb, name)
+        if name not in _WRITES:
+            return attribute
+
+        def write(**request: Any) -> Any:
+            answer = attribute(**request)
+            for table_name in [request["TableName"]] if "TableName" in request else request["RequestItems"]:
+                if not table_name.endswith("ledger"):
+                    self._history.setdefault(table_name, []).append((self._clock(), self._items(table_name)))
+            return answer
+
+        return write
 
     # --- AWS' calls ------------------------------------------------------------------------------------------
+
+    def update_continuous_backups(self, **request: Any) -> Any:
+        answer = self._dynamodb.update_continuous_backups(**request)
+        self._recovery_since_ms.pop(request["TableName"], None)
+        if request["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]:
+            self._recovery_since_ms[request["TableName"]] = self._clock()
+        return answer
+
+    def describe_continuous_backups(self, *, TableName: str) -> Any:
+        """moto's, with a window by the test's clock: up to five minutes ago, as on AWS."""
+        answer = self._dynamodb.describe_continuous_backups(TableName=TableName)
+        since_ms = self._recovery_since_ms.get(TableName)
+        if since_ms is not None:
+            latest_ms = max(since_ms, self._clock() - _RECOVERY_LAGS_MS)
+            answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"] |= {
+                "EarliestRestorableDateTime": _moment(max(since_ms, self._clock() - _RECOVERY_MS)),
+                "LatestRestorableDateTime": _moment(latest_ms),
+            }
+        return answer
 
     def export_table_to_point_in_time(self, **request: Any) -> dict[str, Any]:
         operation = "ExportTableToPointInTime"
@@ -67,6 +116,9 @@ class ExportingDynamoDB:
             recovery = self._dynamodb.describe_continuous_backups(TableName=table_name)["ContinuousBackupsDescription"]
             if recovery["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] != "ENABLED":
                 raise refusal("PointInTimeRecoveryUnavailableException", operation)
+            if len(self.running()) >= self.most_running:
+                raise refusal("LimitExceededException", operation, "too many exports")
+            _check_window(request.get("IncrementalExportSpecification"), self._clock())
             if "ExportTime" in request and request["ExportTime"].timestamp() * 1000 > self._clock():
                 raise refusal("InvalidExportTimeException", operation)
             export = self._begin(table_name, request)
@@ -103,6 +155,9 @@ class ExportingDynamoDB:
 
     def write(self, export: FakeExport, **how: Any) -> str:
         """The export's files, all of them; DescribeExport still says IN_PROGRESS. Returns the summary's key."""
+        if export.window_ms is not None:
+            export.written = self._write_increment(export, *export.window_ms, **how)
+            return export.written.summary_key
         export.written = write_export(
             self._s3,
             bucket=export.request["S3Bucket"],
@@ -116,6 +171,38 @@ class ExportingDynamoDB:
             **{"partitions": 2, **how},
         )
         return export.written.summary_key
+
+    def _write_increment(self, export: FakeExport, from_ms: int, to_ms: int, **how: Any) -> WrittenExport:
+        table_name = export.request["TableArn"].rsplit("/", 1)[-1]
+        before, after = self._items_at(table_name, from_ms), self._items_at(table_name, to_ms)
+        changes: list[Change] = [Delete(before[key]) for key in before.keys() - after.keys()]
+        changes += [Insert(after[key]) for key in after.keys() - before.keys()]
+        changes += [Update(before[key], item) for key, item in after.items() if before.get(key, item) != item]
+        return write_incremental_export(
+            self._s3,
+            bucket=export.request["S3Bucket"],
+            prefix=export.request.get("S3Prefix"),
+            table_arn=export.request["TableArn"],
+            records=changes,
+            key_names=export.key_names,
+            from_ms=from_ms,
+            to_ms=to_ms,
+            export_id=export.export_id,
+            now_ms=self._clock,
+            **{"partitions": 2, **how},
+        )
+
+    def _items_at(self, table_name: str, at_ms: int) -> Items:
+        """As they were just before this moment."""
+        states = [items for written_ms, items in self._history.get(table_name, []) if written_ms < at_ms]
+        return states[-1] if states else {}
+
+    def _items(self, table_name: str) -> Items:
+        keys = [
+            each["AttributeName"] for each in self._dynamodb.describe_table(TableName=table_name)["Table"]["KeySchema"]
+        ]
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=table_name)
+        return {str([item[key] for key in keys]): item for page in pages for item in page["Items"]}
 
     def complete(self, export: FakeExport, **how: Any) -> str:
         key = self.write(export, **how)
@@ -152,8 +239,7 @@ class ExportingDynamoDB:
         )
 
     def _described(self, export: FakeExport) -> dict[str, Any]:
-        names = ("TableArn", "S3Bucket", "S3Prefix", "ExportFormat", "ClientToken", "ExportTime")
-        described = {name: export.request[name] for name in names if name in export.request}
+        described = {name: export.request[name] for name in _DESCRIBED if name in export.request}
         described |= {
             "ExportArn": export.arn,
             "ExportStatus": export.status,
@@ -168,6 +254,18 @@ class ExportingDynamoDB:
             described["ItemCount"] = export.written.item_count
             described["BilledSizeBytes"] = export.written.billed_size_bytes
         return described | export.description
+
+
+def _check_window(said: dict[str, Any] | None, now_ms: int) -> None:
+    if said is None:
+        return
+    length_ms = epoch_ms(said["ExportToTime"]) - epoch_ms(said["ExportFromTime"])
+    if not 15 * 60_000 <= length_ms <= 24 * 3600_000 or epoch_ms(said["ExportToTime"]) > now_ms:
+        raise refusal("InvalidExportTimeException", "ExportTableToPointInTime")
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
 def _export_time_ms(export: FakeExport) -> int:

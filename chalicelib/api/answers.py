@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chalicelib.backup.manifest import Manifest
+from chalicelib.backup.manifest import ExportType, Manifest
 from chalicelib.backup.states import ExportState, SetState
 from chalicelib.restore.estimate import Estimate
 from chalicelib.restore.model import Comparison, Mode, Status
@@ -173,6 +173,7 @@ class BackupHead(_Answer, frozen=True):
 class BackupTable(_Answer, frozen=True):
     table_name: str
     status: ExportState
+    export_type: ExportType
     export_arn: str | None
     export_time: str | None
     item_count: int

@@ -43,6 +43,7 @@ STATUS_OF_CODE = {
     "invalid_request": 422,
     "internal_error": 500,
     "ledger_entry_corrupt": 500,
+    "selection_failed": 500,
     "tokens_unavailable": 503,
     "try_again": 503,
 }

@@ -47,9 +47,14 @@ class BackupRequest(_Request, frozen=True):
         ]
         | None
     ) = None
-    export_type: Annotated[Literal["FULL_EXPORT"], Meta(extra={"message": "this version makes FULL_EXPORT only"})] = (
-        "FULL_EXPORT"
-    )
+    export_type: Annotated[
+        Literal["FULL_EXPORT", "INCREMENTAL_EXPORT"],
+        Meta(
+            description="INCREMENTAL_EXPORT: what changed since a table's newest export. Of a table that has none to"
+            " build on, or whose changes since then are not all known, a full export is made.",
+            extra={"message": "must be FULL_EXPORT or INCREMENTAL_EXPORT"},
+        ),
+    ] = "FULL_EXPORT"
 
 
 class BackupPage(_Request, frozen=True):

@@ -111,7 +111,7 @@ def _description() -> str:
     scope="backup:write",
     body=BackupRequest,
     is_repeatable=True,
-    codes=("backup_exists", "ledger_entry_corrupt"),
+    codes=("backup_exists", "ledger_entry_corrupt", "selection_failed"),
 )
 def start_backup() -> Response:
     """Start a backup set now."""
@@ -119,11 +119,11 @@ def start_backup() -> Response:
     asked = read_body(request, BackupRequest)
     backups, key = services().backups, request.headers.get(HEADER)
     if key is None:
-        return answer(built(StartedBackup, backups.start_by_hand(asked.tables)), 202)
+        return answer(built(StartedBackup, backups.start_by_hand(asked.tables, export_type=asked.export_type)), 202)
     # The set's name is chosen with the key, and starting a set that was begun goes on with it.
     body = msgspec.to_builtins(asked)
     chosen = services().idempotency_keys.choose(key, _principal(request), body, backups.new_name)
-    return answer(built(StartedBackup, backups.start_by_hand(asked.tables, chosen.name)), 202)
+    return answer(built(StartedBackup, backups.start_by_hand(asked.tables, chosen.name, asked.export_type)), 202)
 
 
 @endpoint("GET", "/backups", BackupList, scope="backup:read", query=BackupPage)

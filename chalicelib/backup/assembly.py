@@ -3,6 +3,7 @@
 import msgspec
 
 from chalicelib.backup import layout
+from chalicelib.backup.chain import links_of
 from chalicelib.backup.manifest import BACKUP_TYPE, SCHEMA_VERSION, Manifest, ManifestTable
 from chalicelib.backup.rows import ExportRow, SetRecord
 from chalicelib.backup.states import ExportState
@@ -13,46 +14,63 @@ _MEGABYTE = 1_000_000
 
 def assemble(record: SetRecord) -> Manifest:
     """The manifest of a set whose exports have all ended. COMPLETE only when every table was exported and verified."""
-    rows = [record.exports[table_name] for table_name in record.set.tables]
-    exported = [row for row in rows if row.status is ExportState.COMPLETED]
+    tables = tuple(table_of(record, table_name) for table_name in record.set.tables)
+    exported = [table for table in tables if table.status == "COMPLETED"]
     return Manifest(
         schema_version=SCHEMA_VERSION,
         revision=record.set.revision,
         backup_date=record.set.backup_date,
         environment=record.set.environment,
         backup_type=BACKUP_TYPE,
-        status="COMPLETE" if len(exported) == len(rows) else "PARTIAL",
+        status="COMPLETE" if len(exported) == len(tables) else "PARTIAL",
         s3_bucket=record.set.s3_bucket,
         manifest_s3_key=layout.manifest_key(record.set.exports_prefix, record.set.backup_date),
-        total_tables_processed=len(rows),
+        total_tables_processed=len(tables),
         successful_exports=len(exported),
-        failed_exports=len(rows) - len(exported),
-        total_items_exported=sum(row.item_count for row in exported),
-        total_size_mb=sum(row.size_bytes for row in exported) / _MEGABYTE,
+        failed_exports=len(tables) - len(exported),
+        total_items_exported=sum(table.item_count for table in exported),
+        total_size_mb=sum(table.size_bytes for table in exported) / _MEGABYTE,
         started_at=iso(record.set.started_at_ms),
-        completed_at=iso(max(row.ended_at_ms or record.set.started_at_ms for row in rows)),
-        tables=tuple(_table(row) for row in rows),
+        completed_at=iso(max(row.ended_at_ms or record.set.started_at_ms for row in record.exports)),
+        tables=tables,
         unmatched=tuple(record.set.unmatched),
     )
 
 
-def _table(row: ExportRow) -> ManifestTable:
+def table_of(record: SetRecord, table_name: str) -> ManifestTable:
+    """A table whose exports have ended. Of several parts the last one is its own export, the others are what that one
+    builds on. It is FAILED when one part is: what the others have would end in a gap."""
+    first, *others = record.exports_of(table_name)
+    if not record.has_completed(table_name):
+        return _failed(next((row for row in (first, *others) if row.status is ExportState.FAILED), first))
+    parts = [_completed(row) for row in (first, *others)]
+    base = first.base
+    for part in parts[:-1]:
+        base = links_of(msgspec.structs.replace(part, base=base))
+    return msgspec.structs.replace(parts[-1], base=base)
+
+
+def _failed(row: ExportRow) -> ManifestTable:
     requested_ms = row.parameters.requested_time_ms if row.parameters else None
-    known = ManifestTable(
+    return ManifestTable(
         table_name=row.table_name,
         status="FAILED",
         table_arn=row.parameters.table_arn if row.parameters else None,
+        export_type=row.parameters.export_type if row.parameters else "FULL_EXPORT",
         export_arn=row.export_arn,
         requested_time=None if requested_ms is None else iso(requested_ms),
         failure_code=row.failure_code,
         failure_message=row.failure_message,
     )
-    if row.status is not ExportState.COMPLETED:
-        return known
+
+
+def _completed(row: ExportRow) -> ManifestTable:
     return msgspec.structs.replace(
-        known,
+        _failed(row),
         status="COMPLETED",
         export_time=row.export_time,
+        export_from=row.export_from,
+        export_to=row.export_to,
         item_count=row.item_count,
         billed_size_bytes=row.billed_size_bytes,
         size_bytes=row.size_bytes,

@@ -1,19 +1,21 @@
 """The backup side of the ledger: its rows, and every conditional write to them.
 
 `BACKUP#{date}` / `SET`              the set: the names of its tables
-`BACKUP#{date}` / `EXPORT#{table}`   one export: its exact parameters, and where it stands
+`BACKUP#{date}` / `EXPORT#{table}`   one export: its exact parameters, and where it stands; further ones of the same
+                                     table are `EXPORT#{table}#{part}`
 
 The SET row is written before the first export starts, so a set that was begun is known whatever stops next; EXPORT
 rows that are missing are made from it again. An export's exact parameters stand in its row before it is started, and
 never change. Sets are kept until retention removes them: they carry no TTL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from boto3.dynamodb.conditions import Attr
 
+from chalicelib.backup.manifest import BaseLink
 from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import EXPORT_MOVES, SET_MOVES, ExportState, SetState, states_before
 from chalicelib.errors import LedgerEntryCorrupt, NotFound
@@ -38,8 +40,8 @@ def set_key(backup_date: str) -> Key:
     return Key(f"BACKUP#{backup_date}", _SET_SK)
 
 
-def export_key(backup_date: str, table_name: str) -> Key:
-    return Key(f"BACKUP#{backup_date}", f"{_EXPORT_PREFIX}{table_name}")
+def export_key(backup_date: str, table_name: str, part: int = 0) -> Key:
+    return Key(f"BACKUP#{backup_date}", f"{_EXPORT_PREFIX}{table_name}{f'#{part}' if part else ''}")
 
 
 class Catalog:
@@ -53,25 +55,32 @@ class Catalog:
         row = self._ledger.get(set_key(backup_date))
         return decode(row, SetRow) if row else None
 
-    def export_row(self, backup_date: str, table_name: str) -> ExportRow | None:
+    def export_row(self, backup_date: str, table_name: str, part: int = 0) -> ExportRow | None:
         """Raises LedgerEntryCorrupt."""
-        row = self._ledger.get(export_key(backup_date, table_name))
+        row = self._ledger.get(export_key(backup_date, table_name, part))
         return decode(row, ExportRow) if row else None
+
+    def exports_of(self, backup_date: str, table_name: str) -> list[ExportRow]:
+        """All exports of a table, in the order of their windows. Raises LedgerEntryCorrupt."""
+        first = self.export_row(backup_date, table_name)
+        if first is None:
+            return []
+        others = (self.export_row(backup_date, table_name, part) for part in range(1, first.parts))
+        return [first, *(row for row in others if row is not None)]
 
     def record(self, backup_date: str) -> SetRecord:
         """The set with all its exports. Raises NotFound, or LedgerEntryCorrupt for the SET row itself."""
         set_row: SetRow | None = None
-        exports: dict[str, ExportRow] = {}
+        exports: list[ExportRow] = []
         corrupt: dict[str, str] = {}
         for row in self._ledger.query(set_key(backup_date).pk):
             if row["sk"] == _SET_SK:
                 set_row = decode(row, SetRow)
                 continue
-            table_name = str(row["sk"]).removeprefix(_EXPORT_PREFIX)
             try:
-                exports[table_name] = decode(row, ExportRow)
+                exports.append(decode(row, ExportRow))
             except LedgerEntryCorrupt as error:
-                corrupt[table_name] = error.message
+                corrupt[str(row["sk"]).removeprefix(_EXPORT_PREFIX).partition("#")[0]] = error.message
         if set_row is None:
             raise NotFound("backup_not_found", f"the ledger knows no backup {backup_date}")
         return SetRecord(set_row, exports, corrupt)
@@ -98,10 +107,34 @@ class Catalog:
             return row
         return self.export_row(backup_date, table_name)
 
-    def set_parameters(self, row: ExportRow, parameters: ExportParameters) -> bool:
-        """What the export of a PENDING row is started with; set once, by the run that described its table first."""
-        condition = Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists()
-        return self._try(Update(_key(row), set={"parameters": msgspec.to_builtins(parameters)}, condition=condition))
+    def plan(self, row: ExportRow, planned: Sequence[ExportParameters], base: Sequence[BaseLink]) -> bool:
+        """What a PENDING table's exports are started with, and build on; set once, by the run that described it first.
+
+        The rows of further parts come about in the same transaction, so that a table never has some of its parts.
+        """
+        first = Update(
+            _key(row),
+            set={"parameters": _builtin(planned[0]), "base": _builtin(base), "parts": len(planned)},
+            condition=Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists(),
+        )
+        if len(planned) == 1:
+            return self._try(first)
+        try:
+            self._ledger.transact([first, *(self._part(row, part, each) for part, each in enumerate(planned) if part)])
+        except ConditionFailed:
+            return False
+        return True
+
+    def _part(self, row: ExportRow, part: int, parameters: ExportParameters) -> Put:
+        """Over whatever stands there: without parameters of the first part, there are no others that count."""
+        other = ExportRow(
+            backup_date=row.backup_date,
+            table_name=row.table_name,
+            status=ExportState.PENDING,
+            part=part,
+            parameters=parameters,
+        )
+        return Put(_key(other), _row(other))
 
     def note_trouble(self, row: ExportRow, code: str, message: str) -> None:
         """Why a PENDING export could not be started yet; only for people to see."""
@@ -121,6 +154,22 @@ class Catalog:
             set={"status": ExportState.IN_PROGRESS.value, "export_arn": export_arn, "started_at_ms": now_ms},
             remove=["failure_code", "failure_message"],
             condition=Attr("status").eq(ExportState.PENDING.value),
+        )
+        return self._try(update)
+
+    def try_again(self, row: ExportRow, parameters: ExportParameters, code: str, message: str) -> bool:
+        """IN_PROGRESS back to PENDING, for another attempt with another token; why the last one failed stays told."""
+        update = Update(
+            _key(row),
+            set={
+                "status": ExportState.PENDING.value,
+                "attempt": row.attempt + 1,
+                "parameters": _builtin(parameters),
+                "failure_code": code,
+                "failure_message": message,
+            },
+            remove=["export_arn", "started_at_ms", "checked_at_ms"],
+            condition=Attr("status").eq(ExportState.IN_PROGRESS.value) & Attr("export_arn").eq(row.export_arn),
         )
         return self._try(update)
 
@@ -187,7 +236,18 @@ class Catalog:
 
 
 def _key(row: ExportRow) -> Key:
-    return export_key(row.backup_date, row.table_name)
+    return export_key(row.backup_date, row.table_name, row.part)
+
+
+def _builtin(value: Any) -> Any:
+    """Without what is not set: the ledger holds no nulls."""
+    return _bare(msgspec.to_builtins(value))
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _bare(each) for name, each in value.items() if each is not None}
+    return [_bare(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _names(states: list[Any]) -> list[str]:
@@ -195,5 +255,5 @@ def _names(states: list[Any]) -> list[str]:
 
 
 def _row(record: msgspec.Struct) -> Row:
-    row: Row = msgspec.to_builtins(record)
-    return {name: value for name, value in row.items() if value is not None}
+    row: Row = _builtin(record)
+    return row

@@ -39,6 +39,14 @@ def links_of(table: ManifestTable) -> tuple[BaseLink, ...]:
     return (*table.base, own)
 
 
+def reach_ms_of(link: BaseLink) -> int:
+    """Up to when an export tells what there was: the moment of a full one, the end of an increment. Only of a link of a
+    whole chain: its times are there."""
+    window = _window(link)
+    assert not isinstance(window, str)
+    return window[1]
+
+
 def missing_links(table: ManifestTable) -> list[str]:
     """Why the table cannot be restored from the links its set names, for an operator; nothing for a whole chain.
 

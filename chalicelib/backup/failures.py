@@ -1,5 +1,7 @@
 """What an error of AWS means for one table's export: it failed for good, or may go better later."""
 
+import re
+
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import DENIED, error_code, error_text, is_transient
@@ -9,6 +11,13 @@ from chalicelib.backup.plan import Failure, recovery_is_off
 _PASSES = frozenset({"LimitExceededException", "ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _NO_TABLE = frozenset({"ResourceNotFoundException", "ResourceNotFound", "TableNotFoundException"})
 AwsError = (ClientError, BotoCoreError)
+# Of exports that DynamoDB accepted and that FAILED later. Codes and texts are not published; seen or described are
+# S3NoSuchBucket, and "Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied; ...)".
+_PERMANENT = re.compile(
+    r"NoSuchBucket|AccessDenied|Access Denied|Status Code: 403|Forbidden|KMS|InvalidBucket|AllAccessDisabled"
+    r"|PointInTimeRecovery|(Table|Resource)NotFound",
+    re.IGNORECASE,
+)
 
 
 def may_pass(error: ClientError | BotoCoreError) -> bool:
@@ -16,6 +25,11 @@ def may_pass(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, BotoCoreError):
         return True
     return is_transient(error) or error_code(error) in _PASSES
+
+
+def is_permanent(code: str, message: str) -> bool:
+    """Whether an export that FAILED would fail the same way again, until somebody changes something."""
+    return _PERMANENT.search(f"{code} {message}") is not None
 
 
 def text_of(error: ClientError | BotoCoreError) -> str:

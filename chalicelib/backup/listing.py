@@ -1,5 +1,6 @@
 """Backup sets as the API shows them: from the ledger while they are made, from their manifest once it is written."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from chalicelib.aws import Client
@@ -8,6 +9,7 @@ from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.manifest import to_json_object
 from chalicelib.backup.reading import find_manifest, read_manifest
 from chalicelib.backup.rows import ExportRow, SetRecord, SetRow
+from chalicelib.backup.states import ExportState
 from chalicelib.clock import iso
 from chalicelib.errors import LedgerEntryCorrupt, NotFound
 from chalicelib.ledger import decode
@@ -42,7 +44,7 @@ def describe(catalog: Catalog, s3: Client, bucket: str, exports_prefix: str, bac
 
 def show(record: SetRecord) -> dict[str, Any]:
     """A set as its ledger rows have it."""
-    shown = [_table(record.exports[name]) for name in record.set.tables if name in record.exports]
+    shown = [_table(record, name) for name in record.set.tables if name not in record.corrupt]
     return {**_head(record.set), "tables": shown, "unreadable": sorted(record.corrupt)}
 
 
@@ -60,14 +62,27 @@ def _head(row: SetRow) -> dict[str, Any]:
     }
 
 
-def _table(row: ExportRow) -> dict[str, Any]:
+def _table(record: SetRecord, table_name: str) -> dict[str, Any]:
+    """One that has no row yet waits for its turn."""
+    rows = record.exports_of(table_name)
+    row = next((row for row in rows if not row.has_ended), rows[-1] if rows else None)
+    if row is None:
+        row = ExportRow(backup_date=record.set.backup_date, table_name=table_name, status=ExportState.PENDING)
     return {
-        "table_name": row.table_name,
-        "status": row.status.value,
+        "table_name": table_name,
+        "status": _status_of(rows).value,
+        "export_type": row.parameters.export_type if row.parameters else record.set.export_type,
         "export_arn": row.export_arn,
-        "export_time": row.export_time,
-        "item_count": row.item_count,
-        "size_bytes": row.size_bytes,
+        "export_time": row.export_time or row.export_to,
+        "item_count": sum(each.item_count for each in rows),
+        "size_bytes": sum(each.size_bytes for each in rows),
         "failure_code": row.failure_code,
         "failure_message": row.failure_message,
     }
+
+
+def _status_of(rows: Sequence[ExportRow]) -> ExportState:
+    """Of a table with several exports, that of the one that is least far; FAILED, once all have ended, of any."""
+    states = {row.status for row in rows}
+    order = (ExportState.PENDING, ExportState.IN_PROGRESS, ExportState.FAILED, ExportState.COMPLETED)
+    return next((state for state in order if state in states), ExportState.PENDING)

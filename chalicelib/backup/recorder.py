@@ -6,7 +6,7 @@ COMPLETED, an export that reconcile checks again; after it, an open set that rec
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -16,8 +16,10 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import Client, error_code
 from chalicelib.backup import layout
 from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.failures import is_permanent
+from chalicelib.backup.plan import with_token
 from chalicelib.backup.rows import ExportRow, SetRow
-from chalicelib.backup.starter import started_at_ms
+from chalicelib.backup.starter import is_of, started_at_ms
 from chalicelib.backup.states import ExportState
 from chalicelib.backup.verification import VerifiedExport, verify_export
 from chalicelib.clock import Clock, epoch_ms
@@ -26,6 +28,7 @@ from chalicelib.errors import ExportInvalid, ExportNotReadable, Unavailable
 logger = logging.getLogger("tablevault")
 
 WAIT_FOR_FILES_MS = 3600 * 1000
+MOST_ATTEMPTS = 3
 _TRIES = 4
 
 
@@ -33,6 +36,7 @@ class Outcome(StrEnum):
     RECORDED = "recorded"
     FAILED = "failed"
     IN_PROGRESS = "in_progress"
+    TRIED_AGAIN = "tried_again"
     NOT_READABLE_YET = "not_readable_yet"
     ALREADY_RECORDED = "already_recorded"
     # Ignored, and why: nothing was changed.
@@ -71,10 +75,13 @@ class Recorder:
         if said.table_name not in set_row.tables:
             return Outcome.UNKNOWN_TABLE
         for _ in range(_TRIES):
-            row = self._catalog.export_row(said.backup_date, said.table_name)
-            if row is None or row.parameters is None:
+            rows = self._catalog.exports_of(said.backup_date, said.table_name)
+            if not rows or rows[0].parameters is None:
                 return Outcome.UNKNOWN_EXPORT
-            export_arn = f"{row.parameters.table_arn}/export/{said.export_id}"
+            export_arn = f"{rows[0].parameters.table_arn}/export/{said.export_id}"
+            row = self._row_of(rows, export_arn)
+            if row is None:
+                return Outcome.UNKNOWN_EXPORT
             outcome = self._settled(row, export_arn) or self._judge(_Case(set_row, row, export_arn))
             if outcome is not None:
                 return _for_good(row, outcome)
@@ -85,6 +92,20 @@ class Recorder:
         if row.export_arn is None:
             raise ValueError(f"export of {row.table_name} is {row.status} without an ARN")
         return self._judge(_Case(set_row, row, row.export_arn)) or Outcome.IN_PROGRESS
+
+    def _row_of(self, rows: Sequence[ExportRow], export_arn: str) -> ExportRow | None:
+        """Which of a table's exports this is: the one it was started as, or, before that is written down, the one with
+        its window."""
+        own = [row for row in rows if row.export_arn == export_arn]
+        if own or len(rows) == 1:
+            return (own or list(rows))[0]
+        try:
+            export = self._dynamodb.describe_export(ExportArn=export_arn)["ExportDescription"]
+        except ClientError as error:
+            if error_code(error) != "ExportNotFoundException":
+                raise
+            return None
+        return next((row for row in rows if row.parameters is not None and is_of(export, row.parameters)), None)
 
     def _settled(self, row: ExportRow, export_arn: str) -> Outcome | None:
         """Where the ledger alone can answer."""
@@ -106,9 +127,23 @@ class Recorder:
         if status == "COMPLETED":
             return self._record_completed(case, export)
         if status == "FAILED":
-            code = export.get("FailureCode", "Unknown")
-            return self._fail(case, code, export.get("FailureMessage", "DynamoDB gave no reason"))
+            code = str(export.get("FailureCode", "Unknown"))
+            message = str(export.get("FailureMessage", "DynamoDB gave no reason"))
+            return self._try_again(case, code, message) or self._fail(case, code, message)
         return Outcome.IN_PROGRESS
+
+    def _try_again(self, case: _Case, code: str, message: str) -> Outcome | None:
+        """Where another attempt may do better: the row is PENDING again, and reconcile starts it. None: no more."""
+        row, parameters = case.row, case.row.parameters
+        may_be_tried = case.is_the_rows_own and row.status is ExportState.IN_PROGRESS and row.attempt < MOST_ATTEMPTS
+        if parameters is None or not may_be_tried or is_permanent(code, message):
+            return None
+        following = with_token(row.backup_date, parameters, row.attempt + 1)
+        note = f"attempt {row.attempt} of {MOST_ATTEMPTS} failed: {message}"
+        if not self._catalog.try_again(row, following, code, note):
+            return None
+        logger.warning("export failed and is tried again", extra={**_fields(case), "code": code, "error": message})
+        return Outcome.TRIED_AGAIN
 
     def _record_completed(self, case: _Case, export: Mapping[str, Any]) -> Outcome | None:
         try:
@@ -131,9 +166,10 @@ class Recorder:
         parameters = case.row.parameters
         if parameters is None:
             raise ExportInvalid(f"the export {case.export_arn} is in no plan")
-        place = (export.get("S3Bucket"), str(export.get("S3Prefix", "")).strip("/"))
-        if export.get("TableArn") != parameters.table_arn or place != (parameters.s3_bucket, parameters.s3_prefix):
-            raise ExportInvalid(f"the export {case.export_arn} is of another table, or stands in another place")
+        if not is_of(export, parameters):
+            raise ExportInvalid(
+                f"the export {case.export_arn} is of another table, place, kind or window than asked for"
+            )
         date, table_name = case.row.backup_date, case.row.table_name
         verified = verify_export(
             self._s3,
@@ -142,6 +178,7 @@ class Recorder:
             definition_key=layout.definition_key(case.set.exports_prefix, date, table_name),
             export_arn=case.export_arn,
             table_arn=parameters.table_arn,
+            window=parameters.window,
         )
         if export.get("ItemCount", verified.item_count) != verified.item_count:
             said = export["ItemCount"]
@@ -184,7 +221,7 @@ def _facts(case: _Case, verified: VerifiedExport) -> dict[str, Any]:
     return {
         "export_arn": case.export_arn,
         "started_at_ms": case.row.started_at_ms or started_at_ms(case.export_arn),
-        "export_time": verified.export_time,
+        **_times(verified),
         "item_count": verified.item_count,
         "billed_size_bytes": verified.billed_size_bytes,
         "size_bytes": verified.size_bytes,
@@ -194,6 +231,12 @@ def _facts(case: _Case, verified: VerifiedExport) -> dict[str, Any]:
         "manifest_files_md5": verified.files_md5,
         "definition_key": layout.definition_key(case.set.exports_prefix, date, table_name),
     }
+
+
+def _times(verified: VerifiedExport) -> dict[str, str]:
+    """The ledger holds no nulls."""
+    times = (("export_time", verified.export_time), ("export_from", verified.export_from))
+    return {name: time for name, time in (*times, ("export_to", verified.export_to)) if time is not None}
 
 
 def _fields(case: _Case) -> dict[str, str]:

@@ -4,15 +4,20 @@ A set's `revision` is 1 plus the number of exports that completed after they had
 move in one transaction, so rows read while it happens contradict each other, and `is_torn` says so.
 """
 
+from functools import cached_property
+
 import msgspec
 
+from chalicelib.backup.manifest import BaseLink, ExportType
 from chalicelib.backup.states import ENDED, ExportState, SetState
+from chalicelib.backup.windows import Window
 
 
 class ExportParameters(msgspec.Struct, frozen=True, kw_only=True):
     """What an export is started with, exactly: the same client token must always go with the same parameters.
 
-    `requested_time_ms` is what the settings ask for, `export_time_ms` what is sent; None is the start's own time.
+    `requested_time_ms` is what the settings ask for, `export_time_ms` what is sent; None is the start's own time. An
+    incremental export has a `window` instead.
     """
 
     table_arn: str
@@ -22,12 +27,18 @@ class ExportParameters(msgspec.Struct, frozen=True, kw_only=True):
     export_format: str = "DYNAMODB_JSON"
     requested_time_ms: int | None = None
     export_time_ms: int | None = None
+    window: Window | None = None
     s3_bucket_owner: str | None = None
     s3_sse_kms_key_id: str | None = None
 
+    @property
+    def export_type(self) -> ExportType:
+        return "FULL_EXPORT" if self.window is None else "INCREMENTAL_EXPORT"
+
 
 class SetRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`tables`: all that were chosen. `unmatched`: entries of DYNAMODB_TABLES that chose none, as they were written."""
+    """`tables`: all that were chosen. `unmatched`: entries of DYNAMODB_TABLES that chose none, as they were written.
+    `export_type`: of the exports, where a table's chain can be continued; else they are full ones."""
 
     backup_date: str
     status: SetState
@@ -37,6 +48,7 @@ class SetRow(msgspec.Struct, frozen=True, kw_only=True):
     started_at_ms: int
     tables: list[str]
     unmatched: list[str] = []
+    export_type: ExportType = "FULL_EXPORT"
     by_hand: bool = False
     requested_time_ms: int | None = None
     revision: int = 1
@@ -49,18 +61,28 @@ class SetRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`parameters`: None while the table could not be described yet. `failure_*` of a PENDING row say why it could not
-    be started yet. `late`: completed after it was given up."""
+    """One export of a table. `parameters`: None while the table could not be described yet. `failure_*` of a PENDING
+    row say why it could not be started yet, or why its last attempt failed. `late`: completed after it was given up.
+
+    A table has several, `parts` in all, where what changed since its last export is more than one export takes; `part`
+    is which of them this is. The first one has in `base` what they build on, and the number of parts.
+    """
 
     backup_date: str
     table_name: str
     status: ExportState
+    part: int = 0
+    parts: int = 1
+    attempt: int = 1
     parameters: ExportParameters | None = None
+    base: tuple[BaseLink, ...] = ()
     export_arn: str | None = None
     started_at_ms: int | None = None
     checked_at_ms: int | None = None
     ended_at_ms: int | None = None
     export_time: str | None = None
+    export_from: str | None = None
+    export_to: str | None = None
     item_count: int = 0
     billed_size_bytes: int = 0
     size_bytes: int = 0
@@ -78,23 +100,39 @@ class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
-class SetRecord(msgspec.Struct, frozen=True):
-    """A set and its exports as one strongly consistent read found them. `corrupt` says which rows cannot be read."""
+class SetRecord(msgspec.Struct, frozen=True, dict=True):
+    """A set and its exports as one strongly consistent read found them. `corrupt` says of which tables rows cannot be
+    read, and why."""
 
     set: SetRow
-    exports: dict[str, ExportRow]
+    exports: list[ExportRow]
     corrupt: dict[str, str] = msgspec.field(default_factory=dict)
 
+    @cached_property
+    def _by_table(self) -> dict[str, list[ExportRow]]:
+        rows: dict[str, list[ExportRow]] = {}
+        for row in sorted(self.exports, key=lambda row: row.part):
+            rows.setdefault(row.table_name, []).append(row)
+        return rows
+
+    def exports_of(self, table_name: str) -> list[ExportRow]:
+        """In the order of their windows."""
+        return self._by_table.get(table_name, [])
+
     def missing(self) -> list[str]:
-        known = self.exports.keys() | self.corrupt.keys()
-        return [table_name for table_name in self.set.tables if table_name not in known]
+        """Tables that have no row yet."""
+        return [name for name in self.set.tables if name not in self._by_table and name not in self.corrupt]
+
+    def has_completed(self, table_name: str) -> bool:
+        rows = self.exports_of(table_name)
+        return bool(rows) and len(rows) >= rows[0].parts and all(row.status is ExportState.COMPLETED for row in rows)
 
     @property
     def is_torn(self) -> bool:
-        return self.set.revision != 1 + sum(row.late for row in self.exports.values())
+        return self.set.revision != 1 + sum(row.late for row in self.exports)
 
     @property
     def is_decided(self) -> bool:
-        """Whether every table's export has ended."""
+        """Whether every table's exports have ended."""
         readable = not self.corrupt and not self.missing()
-        return readable and all(row.has_ended for row in self.exports.values())
+        return readable and all(row.has_ended for row in self.exports)

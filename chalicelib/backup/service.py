@@ -10,6 +10,7 @@ from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.closing import Closer
 from chalicelib.backup.failures import AwsError
 from chalicelib.backup.finding import TableFinder
+from chalicelib.backup.manifest import ExportType
 from chalicelib.backup.recorder import Outcome, Recorder
 from chalicelib.backup.starter import Starter
 from chalicelib.backup.sweep import BackupSweep
@@ -65,16 +66,19 @@ class BackupService:
         """A name for a set asked for now, by hand."""
         return backup_date_of(self._clock(), self._settings.as_of, by_hand=True)
 
-    def start_by_hand(self, tables: Sequence[str] | None, name: str | None = None) -> dict[str, Any]:
+    def start_by_hand(
+        self, tables: Sequence[str] | None, name: str | None = None, export_type: ExportType = "FULL_EXPORT"
+    ) -> dict[str, Any]:
         """A set of its own, of `tables` (None: all that are selected now). One that has been started under this `name`
-        goes on. Raises InvalidRequest, Conflict, SelectionFailed."""
+        goes on. Increments are made where a table has an export to continue. Raises InvalidRequest, Conflict,
+        SelectionFailed."""
         chosen = self._chosen()
         if tables is not None:
             faults = _table_faults(tables, chosen.tables)
             if faults:
                 raise InvalidRequest(faults)
             chosen = Chosen(tuple(tables))
-        return self._start(name or self.new_name(), lambda: chosen, by_hand=True)
+        return self._start(name or self.new_name(), lambda: chosen, by_hand=True, export_type=export_type)
 
     def record_export(self, bucket: str, key: str) -> dict[str, Any]:
         """For an S3 event of a `manifest-summary.json`; `result` says what was made of it.
@@ -114,8 +118,15 @@ class BackupService:
     def _chosen(self) -> Chosen:
         return self._finder.choose(self._settings.dynamodb_tables)
 
-    def _start(self, backup_date: str, choose: Callable[[], Chosen], *, by_hand: bool) -> dict[str, Any]:
-        self._starter.start(backup_date, choose, by_hand=by_hand)
+    def _start(
+        self,
+        backup_date: str,
+        choose: Callable[[], Chosen],
+        *,
+        by_hand: bool,
+        export_type: ExportType | None = None,
+    ) -> dict[str, Any]:
+        self._starter.start(backup_date, choose, by_hand=by_hand, export_type=export_type)
         record = self._catalog.record(backup_date)
         if record.is_decided and record.set.is_open:
             # Every table failed at once, so no event will ever come.

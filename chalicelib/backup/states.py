@@ -20,7 +20,8 @@ class SetState(StrEnum):
 EXPORT_MOVES: dict[ExportState, frozenset[ExportState]] = {
     # PENDING to COMPLETED: the summary's event may come before the ledger knows that the export was started.
     ExportState.PENDING: frozenset({ExportState.IN_PROGRESS, ExportState.COMPLETED, ExportState.FAILED}),
-    ExportState.IN_PROGRESS: frozenset({ExportState.COMPLETED, ExportState.FAILED}),
+    # IN_PROGRESS to PENDING: it failed on DynamoDB's side, and is tried again.
+    ExportState.IN_PROGRESS: frozenset({ExportState.PENDING, ExportState.COMPLETED, ExportState.FAILED}),
     # An export given up as overdue may still complete. The set is opened again in the same transaction.
     ExportState.FAILED: frozenset({ExportState.COMPLETED}),
     ExportState.COMPLETED: frozenset(),

@@ -51,13 +51,13 @@ class BackupSweep:
         for table_name, message in record.corrupt.items():
             fields = {"backup_date": backup_date, "table": table_name, "error": message}
             logger.error("backup cannot be finished: remove or mend the ledger row, its export is kept", extra=fields)
-        self._starter.go_on(record)
+        self._starter.go_on(record, stop_at_ms)
         in_parallel(lambda row: self._check(record.set, row, stop_at_ms), self._due(record))
         self._closer.close_if_decided(backup_date)
 
     def _due(self, record: SetRecord) -> list[ExportRow]:
         now_ms = self._clock()
-        running = [row for row in record.exports.values() if row.status is ExportState.IN_PROGRESS]
+        running = [row for row in record.exports if row.status is ExportState.IN_PROGRESS]
         return [row for row in running if now_ms - (row.checked_at_ms or 0) >= CHECK_EVERY_MS]
 
     def _check(self, set_row: SetRow, row: ExportRow, stop_at_ms: int) -> None:

@@ -9,16 +9,18 @@ and what is missing without an error that could also mean "denied".
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import Client, error_code
+from chalicelib.backup import layout
 from chalicelib.backup.documents import DocumentInvalid, read_document, shown
 from chalicelib.backup.export_files import MOST_DATA_FILES, Summary, parse_summary, read_file_list, verify_checksum
-from chalicelib.clock import from_iso
+from chalicelib.backup.windows import Window
+from chalicelib.clock import from_iso, iso
 from chalicelib.errors import ExportInvalid, ExportNotReadable
 
 logger = logging.getLogger("tablevault")
@@ -37,7 +39,9 @@ class VerifiedExport(msgspec.Struct, frozen=True):
     summary_key: str
     files_key: str
     files_md5: str
-    export_time: str
+    export_time: str | None
+    export_from: str | None
+    export_to: str | None
     item_count: int
     billed_size_bytes: int
     size_bytes: int
@@ -45,15 +49,26 @@ class VerifiedExport(msgspec.Struct, frozen=True):
 
 
 def verify_export(
-    s3: Client, bucket: str, *, summary_key: str, definition_key: str, export_arn: str, table_arn: str
+    s3: Client,
+    bucket: str,
+    *,
+    summary_key: str,
+    definition_key: str,
+    export_arn: str,
+    table_arn: str,
+    window: Window | None = None,
 ) -> VerifiedExport:
-    """Raises ExportNotReadable where an object is missing, ExportInvalid where they contradict each other."""
-    folder = _Folder(s3, bucket, summary_key.rsplit("/", 1)[0])
+    """`window`: of an incremental export; None is a full one. Raises ExportNotReadable where an object is missing,
+    ExportInvalid where they contradict each other, or are of another kind or window."""
+    root = summary_key.rsplit("/", 1)[0]
+    roots = [f"{root}/"] if window is None else [f"{root}/", layout.data_folder(summary_key, is_incremental=True)]
+    folder = _Folder(s3, bucket, roots)
     summary = parse_summary(folder.checked(summary_key), key=summary_key)
     _check_identity(summary, summary_key, export_arn, table_arn)
+    _check_times(summary, summary_key, window)
     files_key = summary.manifest_files_s3_key
     files_md5 = shown(folder.checksum_of(files_key).strip().decode("ascii", "replace"))
-    count, items, size_bytes = _data_files(folder, files_key, files_md5)
+    count, items, size_bytes = _data_files(folder, files_key, files_md5, is_incremental=window is not None)
     if items != summary.item_count:
         raise ExportInvalid(f"{summary_key} counts {summary.item_count} items, its file list {items}")
     if not _exists(s3, bucket, definition_key):
@@ -62,7 +77,9 @@ def verify_export(
         summary_key=summary_key,
         files_key=files_key,
         files_md5=files_md5,
-        export_time=summary.export_time or "",
+        export_time=summary.export_time,
+        export_from=summary.export_from_time,
+        export_to=summary.export_to_time,
         item_count=summary.item_count,
         billed_size_bytes=summary.billed_size_bytes,
         size_bytes=size_bytes,
@@ -73,23 +90,38 @@ def verify_export(
 def _check_identity(summary: Summary, key: str, export_arn: str, table_arn: str) -> None:
     if summary.export_arn != export_arn or summary.table_arn != table_arn:
         raise ExportInvalid(f"{key} is of another export or table than {export_arn}")
-    if summary.export_type != "FULL_EXPORT":
-        raise ExportInvalid(f"{key} is of an {shown(summary.export_type)}; this version takes FULL_EXPORT only")
     if summary.output_format != "DYNAMODB_JSON":
         form = shown(summary.output_format)
         raise ExportInvalid(f"{key} is of an export in {form}; this version takes DYNAMODB_JSON")
+
+
+def _check_times(summary: Summary, key: str, window: Window | None) -> None:
+    wanted = "FULL_EXPORT" if window is None else "INCREMENTAL_EXPORT"
+    if summary.export_type != wanted:
+        raise ExportInvalid(f"{key} is of an {shown(summary.export_type)}, asked for was a {wanted}")
+    if window is None:
+        _moment_ms(summary.export_time, f"{key} has no valid export time")
+        return
+    from_ms = _moment_ms(summary.export_from_time, f"{key} does not say from when it is")
+    to_ms = _moment_ms(summary.export_to_time, f"{key} does not say to when it is")
+    if (from_ms, to_ms) != (window.from_ms, window.to_ms):
+        said, asked = f"{iso(from_ms)} to {iso(to_ms)}", f"{iso(window.from_ms)} to {iso(window.to_ms)}"
+        raise ExportInvalid(f"{key} is of the time from {said}, asked for was {asked}")
+
+
+def _moment_ms(text: str | None, otherwise: str) -> int:
     try:
-        from_iso(summary.export_time or "")
+        return from_iso(text or "")
     except (ValueError, OverflowError):
-        raise ExportInvalid(f"{key} has no valid export time") from None
+        raise ExportInvalid(otherwise) from None
 
 
-def _data_files(folder: "_Folder", files_key: str, files_md5: str) -> tuple[int, int, int]:
+def _data_files(folder: "_Folder", files_key: str, files_md5: str, *, is_incremental: bool) -> tuple[int, int, int]:
     """Number of data files, of their items, and of their bytes."""
     count = items = size_bytes = 0
     missing: list[str] = []
     other_etags = 0
-    for entry in read_file_list(folder.chunks(files_key), key=files_key, md5=files_md5):
+    for entry in read_file_list(folder.chunks(files_key), key=files_key, md5=files_md5, is_incremental=is_incremental):
         count += 1
         items += entry.item_count
         found = folder.objects.get(entry.key)
@@ -109,17 +141,22 @@ def _data_files(folder: "_Folder", files_key: str, files_md5: str) -> tuple[int,
 
 
 class _Folder:
-    """An export's folder: `objects` is every object's ETag, without quotes, and size."""
+    """Where an export stands, its folder and that of its data: `objects` is every object's ETag, without quotes, and
+    size."""
 
-    def __init__(self, s3: Client, bucket: str, root: str) -> None:
+    def __init__(self, s3: Client, bucket: str, prefixes: Sequence[str]) -> None:
         self._s3 = s3
         self._bucket = bucket
         self.objects: dict[str, tuple[str, int]] = {}
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{root}/"):
-            for listed in page.get("Contents", []):
-                self.objects[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
-            if len(self.objects) > _MOST_OBJECTS:
-                raise ExportInvalid(f"{root}/ holds more than {_MOST_OBJECTS} objects, more than this version takes")
+        for prefix in prefixes:
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                self._take(page, prefix)
+
+    def _take(self, page: Mapping[str, Any], prefix: str) -> None:
+        for listed in page.get("Contents", []):
+            self.objects[listed["Key"]] = (listed["ETag"].strip('"'), int(listed["Size"]))
+        if len(self.objects) > _MOST_OBJECTS:
+            raise ExportInvalid(f"{prefix} holds more than {_MOST_OBJECTS} objects, more than this version takes")
 
     def checked(self, key: str) -> bytes:
         """A manifest's content, after it was compared with its checksum."""

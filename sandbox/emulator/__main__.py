@@ -1,9 +1,11 @@
 """`python -m sandbox.emulator --port 4599 --state-dir DIR`: the emulated AWS alone, without the app."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+from sandbox.emulator.exports import SettingInvalid, limits_of
 from sandbox.emulator.server import REFUSED, PortTaken, listen, run
 
 
@@ -16,10 +18,11 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
+        limits = limits_of(os.environ)
         listener = listen(arguments.port)
-    except PortTaken as error:
+    except (PortTaken, SettingInvalid) as error:
         sys.exit(f"{REFUSED}{error}")
-    run(listener, arguments.state_dir.resolve(), follow_stdin=arguments.follow_stdin)
+    run(listener, arguments.state_dir.resolve(), follow_stdin=arguments.follow_stdin, limits=limits)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """The ASGI app of the sandbox: ministack, with the calls it lacks answered here.
 
-What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports (an overlay, see Overlay),
-the list of worker processes (`functions`) and of IAM's decisions (`decisions`). Every other request goes to ministack
-untouched, which has one service more of ours (`scaling`).
+What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports and what only the sandbox can
+do with them (an overlay, see Overlay), the list of worker processes (`functions`) and of IAM's decisions
+(`decisions`). Every other request goes to ministack untouched, which has one service more of ours (`scaling`).
 """
 
-import importlib
-import importlib.util
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
@@ -15,32 +13,28 @@ from sandbox.emulator.api_gateway import RestApis, is_handled
 from sandbox.emulator.asgi import App, ClientGone, Receive, Reply, Scope, Send, call, read_body, send_reply
 
 _RESET_PATH = "/_ministack/reset"
-_EXPORT_ENGINE = "sandbox.exports.engine"
 
 Forward = Callable[[bytes], Awaitable[Reply]]
 
 
 class Overlay(Protocol):
-    """Answers some DynamoDB operations in ministack's place.
+    """Answers some DynamoDB operations in ministack's place, and calls to paths of the sandbox's own.
 
     `forward(body)` sends the call on to ministack, with the caller's credentials, so that IAM and validation stay
-    ministack's; `reset()` forgets everything, when the emulator does.
+    ministack's; `administer` answers one of PATHS; `reset()` forgets everything, when the emulator does.
     """
 
     @property
     def OPERATIONS(self) -> Collection[str]: ...
 
+    @property
+    def PATHS(self) -> Collection[str]: ...
+
     async def __call__(self, operation: str, scope: Scope, body: bytes, forward: Forward) -> Reply: ...
 
+    def administer(self, path: str, body: bytes) -> Reply: ...
+
     def reset(self) -> None: ...
-
-
-def export_overlay(endpoint_url: str) -> Overlay | None:
-    """The export engine, or None while this checkout has none."""
-    if importlib.util.find_spec("sandbox.exports") is None or importlib.util.find_spec(_EXPORT_ENGINE) is None:
-        return None
-    overlay: Overlay = importlib.import_module(_EXPORT_ENGINE).ExportOverlay(endpoint_url)
-    return overlay
 
 
 class Layer:
@@ -80,6 +74,8 @@ class Layer:
             return None
         if self._overlay is None:
             return None
+        if scope["path"] in self._overlay.PATHS:
+            return self._overlay.administer(scope["path"], await read_body(receive))
         operation = _dynamodb_operation(scope)
         if operation in self._overlay.OPERATIONS:
             return await self._overlay(

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.emulator import decisions, functions, iam, scaling
+from sandbox.emulator import decisions, exports, functions, iam, scaling
 from sandbox.emulator.asgi import App, Message, Receive, Scope, Send
-from sandbox.emulator.layer import Layer, export_overlay
+from sandbox.emulator.layer import Layer
+from sandbox.exports.clock import AdvancingClock
+from sandbox.exports.requests import Limits
 
 HOST = "127.0.0.1"
 READY = "ready "  # on standard output, then the endpoint
@@ -48,12 +50,15 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def run(listener: socket.socket, state_dir: Path, *, follow_stdin: bool) -> None:
-    """Serves until told to stop, then exits the process. ministack reads its settings when it is imported."""
+def run(listener: socket.socket, state_dir: Path, *, follow_stdin: bool, limits: Limits) -> None:
+    """Serves until told to stop, then exits the process. ministack reads its settings when it is imported.
+
+    `limits` are those of exports.
+    """
     port = listener.getsockname()[1]
     temporary = _own_temporary_directory(state_dir)
     os.environ.update(ministack_environment(port))
-    asyncio.run(_serve(listener, f"http://{HOST}:{port}", temporary, follow_stdin=follow_stdin))
+    asyncio.run(_serve(listener, f"http://{HOST}:{port}", temporary, follow_stdin=follow_stdin, limits=limits))
 
 
 def ministack_environment(port: int) -> dict[str, str]:
@@ -82,7 +87,9 @@ def _own_temporary_directory(state_dir: Path) -> Path:
     return temporary
 
 
-async def _serve(listener: socket.socket, endpoint_url: str, temporary: Path, *, follow_stdin: bool) -> None:
+async def _serve(
+    listener: socket.socket, endpoint_url: str, temporary: Path, *, follow_stdin: bool, limits: Limits
+) -> None:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
     from ministack.app import app
@@ -102,7 +109,8 @@ async def _serve(listener: socket.socket, endpoint_url: str, temporary: Path, *,
         # First the functions: hypercorn would wait for the requests that wait for them.
         await asyncio.to_thread(functions.stop_workers)
 
-    layer = Layer(app, export_overlay(endpoint_url), on_reset=forget_scaling)
+    overlay = exports.install(endpoint_url, clock=AdvancingClock(), limits=limits)
+    layer = Layer(app, overlay, on_reset=forget_scaling)
     # hypercorn spells out the ASGI messages in its types; ours are the plain mappings the standard has.
     served: Any = _announcing(layer, endpoint_url)
     await serve(served, config, shutdown_trigger=stopped)

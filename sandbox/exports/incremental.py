@@ -12,7 +12,7 @@ from sandbox.exports.partitions import Partitions
 from sandbox.exports.writer import RandomBytes, WrittenExport, write_partitions
 
 # What AWS says of a handful of changes.
-_LEAST_BILLED_BYTES = 10_000_000
+LEAST_BILLED_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def write_incremental_export(
             spooled.add(new or old or {}, key_names, line)
         spooled.seal()
         return write_partitions(
-            s3, facts, spooled, now_ms=now_ms, billed_size_bytes=_LEAST_BILLED_BYTES, random_bytes=random_bytes
+            s3, facts, spooled, now_ms=now_ms, billed_size_bytes=LEAST_BILLED_BYTES, random_bytes=random_bytes
         )
 
 

@@ -65,6 +65,9 @@ class Partitions:
     def __iter__(self) -> Iterator[Partition]:
         return iter(self._partitions)
 
+    def __len__(self) -> int:
+        return len(self._partitions)
+
     @property
     def item_count(self) -> int:
         return sum(partition.item_count for partition in self._partitions)

@@ -4,7 +4,6 @@ An export's description is replaced as a whole, never changed, so that the event
 export's thread ends.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,16 @@ _LARGEST_PAGE = 25
 
 
 class ExportRecord:
-    """One export. `snapshot_taken` is set once the table has been read, or never will be."""
+    """One export: what was asked for, and what DescribeExport says of it."""
 
     def __init__(self, request: ExportRequest, facts: ExportFacts) -> None:
         self.request = request
         self.facts = facts
-        self.snapshot_taken = asyncio.Event()
         self.description: Mapping[str, Any] = _describe_started(request, facts)
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.description["ExportStatus"] == "IN_PROGRESS")
 
     def complete(self, written: WrittenExport) -> None:
         self.description = {
@@ -76,6 +78,10 @@ class ExportRecords:
             return record
         return None
 
+    @property
+    def running(self) -> int:
+        return sum(record.is_running for record in self._by_arn.values())
+
     def newest_first(self, table_arn: str | None = None) -> list[ExportRecord]:
         newest_first = reversed(self._by_arn.values())
         return [each for each in newest_first if table_arn in (None, each.facts.table_arn)]
@@ -111,7 +117,7 @@ def _summarise(record: ExportRecord) -> dict[str, Any]:
     return {
         "ExportArn": record.facts.export_arn,
         "ExportStatus": record.description["ExportStatus"],
-        "ExportType": "FULL_EXPORT",
+        "ExportType": "FULL_EXPORT" if record.facts.window is None else "INCREMENTAL_EXPORT",
     }
 
 
@@ -124,9 +130,22 @@ def _describe_started(request: ExportRequest, facts: ExportFacts) -> dict[str, A
         "StartTime": facts.start_ms / 1000,
         "TableArn": facts.table_arn,
         "TableId": facts.table_id,
-        "ExportTime": facts.export_time_ms / 1000,
+        **_describe_times(facts),
         "ClientToken": request.client_token,
         **{name: request.parameters[name] for name in as_sent if name in request.parameters},
         "S3SseAlgorithm": facts.sse_algorithm,
         "ExportFormat": "DYNAMODB_JSON",
     }
+
+
+def _describe_times(facts: ExportFacts) -> dict[str, Any]:
+    """The window with what the caller left to DynamoDB, or a full export's time: no export has both."""
+    window = facts.window
+    if window is None:
+        return {"ExportTime": facts.export_time_ms / 1000}
+    specification = {
+        "ExportFromTime": window.from_ms // 1000,
+        "ExportToTime": window.to_ms // 1000,
+        "ExportViewType": window.view,
+    }
+    return {"IncrementalExportSpecification": specification}

@@ -11,13 +11,17 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chalicelib.clock import iso
+
 TOKEN_LIFETIME_MS = 8 * 60 * 60 * 1000
-_DEFAULT_RECOVERY_DAYS = 35
-_DAY_MS = 24 * 60 * 60 * 1000
+DEFAULT_RECOVERY_DAYS = 35
+DAY_MS = 24 * 60 * 60 * 1000
+VIEWS = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
 _TABLE_ARN = re.compile(r"arn:aws[\w-]*:dynamodb:(?P<region>[\w-]+):\d{12}:table/(?P<table>[\w.-]+)")
+_INCREMENTAL = "INCREMENTAL_EXPORT"
 _ALLOWED = {
     "ExportFormat": ("DYNAMODB_JSON", "ION"),
-    "ExportType": ("FULL_EXPORT", "INCREMENTAL_EXPORT"),
+    "ExportType": ("FULL_EXPORT", _INCREMENTAL),
     "S3SseAlgorithm": ("AES256", "KMS"),
 }
 
@@ -31,6 +35,27 @@ class Refusal(Exception):
         self.message = message
 
 
+class FailureOnRequest(Exception):
+    """An export that was asked to fail, and what DescribeExport is to say of it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What AWS limits: the least of an incremental export's window, and how many exports run at once.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport_Requesting.html
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ServiceQuotas.html
+    """
+
+    least_window_ms: int = 15 * 60 * 1000
+    most_running: int = 300
+
+
 @dataclass(frozen=True)
 class TableFacts:
     """What an export needs to know of its table. `earliest_export_ms` is None where PITR is off."""
@@ -40,17 +65,30 @@ class TableFacts:
     key_names: tuple[str, ...]
     item_count: int
     size_bytes: int
+    created_ms: int
     earliest_export_ms: int | None
 
 
 @dataclass(frozen=True)
+class Increment:
+    """An IncrementalExportSpecification: from, inclusive, to, exclusive, in epoch milliseconds. Without `to_ms` it is
+    the latest time there is."""
+
+    from_ms: int
+    to_ms: int | None
+    view: str
+
+
+@dataclass(frozen=True)
 class ExportRequest:
-    """A valid call. `parameters` is all of it but the token: what a repeated token is compared by."""
+    """A valid call. `parameters` is all of it but the token: what a repeated token is compared by. Only an
+    incremental export has an `increment`."""
 
     region: str
     table_name: str
     client_token: str
     export_time_ms: int | None
+    increment: Increment | None
     parameters: Mapping[str, Any]
 
     @property
@@ -74,52 +112,49 @@ def read_export_request(body: Mapping[str, Any], *, new_token: str) -> ExportReq
     _refuse_empty(body, "S3Prefix", "ClientToken")
     _refuse_unknown(body)
     _refuse_unbuilt(body)
-    parameters = {name: value for name, value in body.items() if name != "ClientToken"}
     export_time_s = body.get("ExportTime")
     return ExportRequest(
         region=arn["region"],
         table_name=arn["table"],
         client_token=body.get("ClientToken", new_token),
         export_time_ms=None if export_time_s is None else round(export_time_s * 1000),
-        parameters=parameters,
+        increment=_read_increment(body),
+        parameters={name: value for name, value in body.items() if name != "ClientToken"},
     )
 
 
-def check_recovery_window(request: ExportRequest, table: TableFacts, now_ms: int) -> None:
-    """Raises Refusal where point-in-time recovery is off, or does not reach the time asked for."""
+def check_times(request: ExportRequest, table: TableFacts, now_ms: int, limits: Limits) -> None:
+    """Raises Refusal where point-in-time recovery is off, or does not reach the times asked for."""
+    if request.increment is not None and request.increment.from_ms < table.created_ms // 1000 * 1000:
+        # Before all else, even where recovery is off.
+        raise _invalid_increment("from", "less than the table creation time", request.increment.from_ms)
     if table.earliest_export_ms is None:
-        raise Refusal(
-            "PointInTimeRecoveryUnavailableException",
-            f"Point in time recovery is not enabled for table '{table.table_name}'",
-        )
+        raise recovery_is_off(table.table_name)
     asked_ms = request.export_time_ms
     if asked_ms is not None and not table.earliest_export_ms <= asked_ms <= now_ms:
-        raise Refusal(
-            "InvalidExportTimeException",
-            "The specified ExportTime is outside of the point in time recovery window",
-        )
+        raise Refusal("InvalidExportTimeException", "Export Time is invalid")
+    if request.increment is not None:
+        _check_window(request.increment, table.earliest_export_ms, now_ms, limits)
 
 
-def earliest_export_ms(recovery: Mapping[str, Any], *, created_ms: int, now_ms: int) -> int | None:
-    """The recovery window's start, from a PointInTimeRecoveryDescription; None where recovery is off.
+def recovery_is_off(table_name: str) -> Refusal:
+    message = f"Point in time recovery is not enabled for table '{table_name}'"
+    return Refusal("PointInTimeRecoveryUnavailableException", message)
 
-    The emulator says "now" for both ends of the window, so it is computed: it reaches back as many days as
-    asked for, but not beyond the table's creation. On AWS it does not reach beyond the moment recovery was
-    switched on either, which the emulator does not record.
-    """
-    if recovery["PointInTimeRecoveryStatus"] != "ENABLED":
-        return None
-    days: int = recovery.get("RecoveryPeriodInDays", _DEFAULT_RECOVERY_DAYS)
-    whole_second_ms = created_ms // 1000 * 1000  # ExportTime crosses the wire in whole seconds
-    return max(whole_second_ms, now_ms - days * _DAY_MS)
+
+def window_end_ms(increment: Increment, now_ms: int) -> int:
+    """Where none was asked for, it is the second of the call."""
+    return now_ms // 1000 * 1000 if increment.to_ms is None else increment.to_ms
 
 
 def failure_of(error: Exception) -> tuple[str, str]:
     """FailureCode and FailureMessage of an export that broke off.
 
-    `S3NoSuchBucket` and the messages' form are AWS' own; no list of the codes is published, so the others are
-    made alike.
+    `S3NoSuchBucket`, `S3AccessDenied` and the messages' form are AWS' own; no list of the codes is published, so the
+    others are made alike.
     """
+    if isinstance(error, FailureOnRequest):
+        return error.code, error.message
     if not isinstance(error, ClientError):
         return "InternalServerError", f"The export broke off: {type(error).__name__}"
     details = error.response.get("Error", {})
@@ -146,15 +181,80 @@ def _refuse_unknown(body: Mapping[str, Any]) -> None:
 
 
 def _refuse_unbuilt(body: Mapping[str, Any]) -> None:
-    """AWS would take these. Refusing them here beats a full export that claims to be something else."""
-    unbuilt = (
-        body.get("ExportFormat") == "ION"
-        or body.get("ExportType") == "INCREMENTAL_EXPORT"
-        or body.get("IncrementalExportSpecification")
-        or body.get("FilterSpecification")
-    )
-    if unbuilt:
-        raise Refusal("ValidationException", "The sandbox exports whole tables, as FULL_EXPORT in DYNAMODB_JSON only")
+    """AWS would take these. Refusing them here beats an export that claims to be something else."""
+    if body.get("ExportFormat") == "ION" or body.get("FilterSpecification"):
+        raise Refusal("ValidationException", "The sandbox exports whole tables, in DYNAMODB_JSON only")
+
+
+def _read_increment(body: Mapping[str, Any]) -> Increment | None:
+    """Raises Refusal where type and specification contradict each other.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_IncrementalExportSpecification.html
+    """
+    _refuse_contradictions(body)
+    asked = body.get("IncrementalExportSpecification")
+    if asked is None:
+        return None
+    view = asked.get("ExportViewType", "NEW_AND_OLD_IMAGES")
+    if view not in VIEWS:
+        constraint = f"Member must satisfy enum value set: [{', '.join(VIEWS)}]"
+        raise _invalid("incrementalExportSpecification.exportViewType", view, constraint)
+    if asked.get("ExportFromTime") is None:
+        raise _invalid_request("ExportFromTime must be provided in IncrementalExportSpecification")
+    to_s = asked.get("ExportToTime")
+    return Increment(int(asked["ExportFromTime"]) * 1000, None if to_s is None else int(to_s) * 1000, view)
+
+
+def _refuse_contradictions(body: Mapping[str, Any]) -> None:
+    export_type, asked = body.get("ExportType"), body.get("IncrementalExportSpecification")
+    if asked is None:
+        if export_type == _INCREMENTAL:
+            raise _invalid_request(
+                "Incremental Export Specification expected when export type is set as Incremental Export"
+            )
+        return
+    if export_type is None:
+        raise _invalid_request(
+            "Export Type expected to be Incremental Export when incremental export specification is provided"
+        )
+    if export_type != _INCREMENTAL:
+        raise _invalid_request(
+            "When Export Type is Full Export , Incremental Export Specification should not be provided"
+        )
+    if body.get("ExportTime") is not None:
+        # AWS' own answer is not known.
+        raise _invalid_request("Export Time should not be provided when Export Type is Incremental Export")
+
+
+def _check_window(increment: Increment, earliest_ms: int, now_ms: int, limits: Limits) -> None:
+    """The message for more than 24 hours is made like AWS' other ones, as is that for a time before recovery began."""
+    to_ms = window_end_ms(increment, now_ms)
+    if to_ms > now_ms:
+        raise _invalid_increment("to", "greater than the current time", to_ms)
+    period_ms = to_ms - increment.from_ms
+    period = "Difference between export period from time and export period to time is"
+    # Not less than nothing, however small the least is: a window has a length.
+    if period_ms < max(limits.least_window_ms, 1):
+        raise Refusal("InvalidExportTimeException", f"{period} less than {_told(limits.least_window_ms)}")
+    if period_ms > DAY_MS:
+        raise Refusal("InvalidExportTimeException", f"{period} greater than 24 hours")
+    if increment.from_ms < earliest_ms:
+        raise _invalid_increment("from", "less than the earliest restorable time", increment.from_ms)
+
+
+def _told(period_ms: int) -> str:
+    return f"{period_ms / 60_000:g} minutes"
+
+
+def _invalid_increment(end: str, fault: str, asked_ms: int) -> Refusal:
+    """As AWS has it, the message shows the time that was asked for."""
+    asked = iso(asked_ms).replace(".000Z", "Z")
+    message = f"Incremental export period {end} time cannot be {fault} : {asked}"
+    return Refusal("InvalidExportTimeException", message)
+
+
+def _invalid_request(fault: str) -> Refusal:
+    return Refusal("ValidationException", f"Invalid Request: {fault}")
 
 
 def _invalid(name: str, value: object, constraint: str) -> Refusal:

@@ -1,13 +1,12 @@
-"""Reads a table for an export: its facts, and all its items in wire form.
+"""Reads a table through the emulator's public API, as any client sees it: its facts, and all its items in wire form.
 
-Reads through the emulator's public API, so it sees what any client sees. A scan is not one moment: writes that
-run while it runs may or may not be in it. Writes that follow the export call's answer never are, because the
-engine answers only when the scan is done.
+A scan is not one moment: writes that run while it runs may or may not be in it. An export's items come from the table's
+history (`capture`).
 """
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import boto3
@@ -18,7 +17,7 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import Client, error_code
 from chalicelib.clock import epoch_ms
 from sandbox.exports.layout import Item
-from sandbox.exports.requests import Refusal, TableFacts, earliest_export_ms
+from sandbox.exports.requests import Refusal, TableFacts
 
 _CONFIG = Config(
     connect_timeout=3,
@@ -51,6 +50,11 @@ class Connection:
     def close(self) -> None:
         self._closed.set()
 
+    def wait(self, seconds: float | None) -> None:
+        """Returns after so long, for None never. Raises ConnectionClosed as soon as it is closed."""
+        if self._closed.wait(seconds):
+            raise ConnectionClosed
+
     def _make(self, service: str, region: str) -> Client:
         client: Client = boto3.session.Session().client(
             service,
@@ -70,7 +74,7 @@ class Connection:
             raise ConnectionClosed
 
 
-def read_table_facts(dynamodb: Client, table_name: str, now_ms: int) -> TableFacts:
+def read_table_facts(dynamodb: Client, table_name: str) -> TableFacts:
     """Raises Refusal (TableNotFoundException) when the table is gone."""
     try:
         table = dynamodb.describe_table(TableName=table_name)["Table"]
@@ -86,12 +90,15 @@ def read_table_facts(dynamodb: Client, table_name: str, now_ms: int) -> TableFac
         key_names=tuple(by_role[role] for role in ("HASH", "RANGE") if role in by_role),
         item_count=table["ItemCount"],
         size_bytes=table["TableSizeBytes"],
-        earliest_export_ms=earliest_export_ms(
-            backups["PointInTimeRecoveryDescription"],
-            created_ms=epoch_ms(table["CreationDateTime"]),
-            now_ms=now_ms,
-        ),
+        created_ms=epoch_ms(table["CreationDateTime"]),
+        earliest_export_ms=_earliest_ms(backups["PointInTimeRecoveryDescription"]),
     )
+
+
+def _earliest_ms(recovery: Mapping[str, Any]) -> int | None:
+    """None where point-in-time recovery is off."""
+    earliest = recovery.get("EarliestRestorableDateTime")
+    return None if earliest is None else epoch_ms(earliest)
 
 
 def scan_items(dynamodb: Client, table_name: str) -> Iterator[Item]:

@@ -29,6 +29,11 @@ from sandbox.exports.layout import (
 from sandbox.exports.partitions import Partition, Partitions
 
 RandomBytes = Callable[[int], bytes]
+BeforeObject = Callable[[str], None]
+
+
+def _nothing(_: str) -> None:
+    return
 
 
 @dataclass(frozen=True)
@@ -115,10 +120,14 @@ def write_partitions(
     billed_size_bytes: int = 0,
     checksum_suffix: str = ".md5",
     random_bytes: RandomBytes = secrets.token_bytes,
+    before_object: BeforeObject = _nothing,
 ) -> WrittenExport:
-    """Writes an export whose items are spooled already. Raises ClientError as `write_export` does."""
+    """Writes an export whose items are spooled already. Raises ClientError as `write_export` does.
+
+    `before_object` is called with each object's key before it is written; what it raises ends the export there.
+    """
     keys = ExportKeys(facts.prefix, facts.export_id, checksum_suffix, is_incremental=facts.window is not None)
-    objects = _Objects(s3, facts)
+    objects = _Objects(s3, facts, before_object)
     objects.put(keys.started, b"")
     files = tuple(objects.upload(keys.data_file(random_bytes(16)), each) for each in partitions)
     written = WrittenExport(
@@ -151,8 +160,9 @@ def _manifests(written: WrittenExport) -> tuple[bytes, bytes]:
 class _Objects:
     """One export's objects in one bucket, encrypted as the export asked."""
 
-    def __init__(self, s3: Client, facts: ExportFacts) -> None:
+    def __init__(self, s3: Client, facts: ExportFacts, before_object: BeforeObject) -> None:
         self._s3 = s3
+        self._before_object = before_object
         self._bucket = facts.bucket
         self._encryption: Mapping[str, Any] = {}
         if facts.sse_algorithm == "KMS":
@@ -160,10 +170,12 @@ class _Objects:
             self._encryption = {"ServerSideEncryption": "aws:kms", **key}
 
     def put(self, key: str, body: bytes) -> None:
+        self._before_object(key)
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, **self._encryption)
 
     def upload(self, key: str, partition: Partition) -> DataFile:
         """In one part, as AWS does even for 20 bytes: it shows in the ETag and in the event's name."""
+        self._before_object(key)
         upload = {"Bucket": self._bucket, "Key": key}
         created = self._s3.create_multipart_upload(**upload, **self._encryption)
         upload["UploadId"] = created["UploadId"]

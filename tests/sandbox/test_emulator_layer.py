@@ -37,6 +37,7 @@ class DoublingOverlay:
     """Sends the call on with its body doubled, and adds one to the status."""
 
     OPERATIONS = frozenset({"DescribeExport"})
+    PATHS = frozenset({"/_sandbox/own"})
 
     def __init__(self) -> None:
         self.resets = 0
@@ -44,6 +45,9 @@ class DoublingOverlay:
     async def __call__(self, operation: str, scope: Scope, body: bytes, forward: Forward) -> Reply:
         status, headers, reply = await forward(body + body)
         return status + 1, headers, operation.encode() + b":" + reply
+
+    def administer(self, path: str, body: bytes) -> Reply:
+        return 200, [], path.encode() + b":" + body
 
     def reset(self) -> None:
         self.resets += 1
@@ -79,6 +83,12 @@ def test_an_export_operation_goes_to_the_overlay_which_can_send_it_on() -> None:
     assert status == 201
     assert body.startswith(b"DescribeExport:")
     assert inner.bodies == [b"abab"]
+
+
+def test_a_path_of_the_sandboxs_own_goes_to_the_overlay_and_no_further() -> None:
+    inner = EchoApp()
+    assert _request(Layer(inner, DoublingOverlay()), "/_sandbox/own") == (200, b"/_sandbox/own:ab")
+    assert inner.bodies == []
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,27 @@ ALLOWED: dict[str, set[str]] = {
     "settings": {"errors", "selection"},
     "aws": BASE,
     "retry": BASE,
+    "parameters": BASE | {"selection", "settings", "aws", "retry"},
     "ledger": BASE | {"aws"},
     "idempotency": BASE | {"ledger"},
     "backup": BASE | {"selection", "settings", "aws", "retry", "ledger", "backup"},
     "restore": BASE | {"validation", "selection", "settings", "aws", "retry", "ledger", "restore", "backup"},
-    "services": BASE | {"settings", "aws", "retry", "ledger", "idempotency", "backup", "restore", "tokens"},
+    "services": BASE
+    | {"settings", "parameters", "aws", "retry", "ledger", "idempotency", "backup", "restore", "tokens"},
     "entry": BASE | {"services", "backup", "restore"},
     "api": BASE | {"validation", "services", "idempotency", "backup", "restore", "tokens", "api"},
 }
 # The contract in the bucket: all of the backup side that a restore may know.
-BACKUP_FOR_RESTORE = {"layout", "manifest", "chain", "documents", "export_files", "definition", "reading"}
+BACKUP_FOR_RESTORE = {
+    "backup_names",
+    "layout",
+    "manifest",
+    "chain",
+    "documents",
+    "export_files",
+    "definition",
+    "reading",
+}
 CHALICE_ONLY_IN = {"api"}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.aws import error_code, error_text, is_transient
+from chalicelib.backup.backup_names import safety_name
 from chalicelib.restore.model import Job, Shard, Table
 from chalicelib.restore.work import Answer, Ended, Invocation, Surroundings, Yielded, outage_pause_ms
 
@@ -48,17 +49,15 @@ def _kept(table: Table, arn: str) -> dict[str, Any]:
     return {"later_safety_backup_arns": sorted({*table.later_safety_backup_arns, arn})}
 
 
-def _name(job: Job) -> str:
-    """Of its own for each time the restore was resumed: what was written meanwhile is in no earlier backup."""
-    return f"tablevault-{job.restore_id}" + (f"-{job.resumes}" if job.resumes else "")
-
-
 def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:
     request = {"TableName": table.target, "BackupType": "USER", "Limit": 100}
     while True:
         answer = around.dynamodb.list_backups(**request)
         for summary in answer.get("BackupSummaries", []):
-            if summary["BackupName"] == _name(job) and summary["BackupStatus"] != "DELETED":
+            if (
+                summary["BackupName"] == safety_name(job.restore_id, job.resumes)
+                and summary["BackupStatus"] != "DELETED"
+            ):
                 return str(summary["BackupArn"])
         if "LastEvaluatedBackupArn" not in answer:
             return None
@@ -66,5 +65,5 @@ def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:
 
 
 def _create_backup(around: Surroundings, job: Job, table: Table) -> str:
-    answer = around.dynamodb.create_backup(TableName=table.target, BackupName=_name(job))
+    answer = around.dynamodb.create_backup(TableName=table.target, BackupName=safety_name(job.restore_id, job.resumes))
     return str(answer["BackupDetails"]["BackupArn"])

@@ -1,6 +1,7 @@
 """A sandbox of its own, with marked tables: policies are taken apart in it, which no other test should meet."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,12 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     project = copy_project(tmp_path_factory.mktemp("marked-project"))
     config_path = Path(project / ".chalice" / "config.json")
     config = json.loads(config_path.read_text())
-    config["stages"]["sandbox"]["environment_variables"]["DYNAMODB_TABLES"] = json.dumps(marked.BACKED_UP)
+    another_day = time.strftime("%A", time.gmtime(time.time() + 3 * 86_400))
+    config["stages"]["sandbox"]["environment_variables"] |= {
+        "DYNAMODB_TABLES": json.dumps(marked.BACKED_UP),
+        "EXPORT_STRATEGY": "weekly-full",
+        "FULL_EXPORT_DAY": another_day,
+    }
     config_path.write_text(json.dumps(config))
     with Sandbox(project_dir=project) as running:
         stand = Stand(running)

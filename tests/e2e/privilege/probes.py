@@ -78,11 +78,15 @@ def find_tables_by_hand(whole: WholeRun) -> str | None:
 
 
 def find_tables(whole: WholeRun) -> str | None:
-    """A day's first run, which looks for tables."""
+    """A day's first run, which looks for tables, and for what their increments continue."""
     stand = whole.stand
     stand.forget(f"BACKUP#{TODAY}")
     error = stand.invoke_schedule("start_exports")
-    return error or (None if stand.catalog.set_row(TODAY) else "there is no set of the day")
+    if error or stand.catalog.set_row(TODAY) is None:
+        return error or "there is no set of the day"
+    row = stand.catalog.export_row(TODAY, marked.DEVICES)
+    is_increment = row is not None and row.parameters is not None and row.parameters.window is not None
+    return None if is_increment else "a full export is made where an increment would do"
 
 
 def _unknown_scaling(whole: WholeRun, backup_date: str) -> str | None:
@@ -279,6 +283,9 @@ PROBES: dict[tuple[str, str], Probe] = {
     ("authorize", "ReadTokens"): let_in,
     ("start_exports", "UseLedger"): run_schedule,
     ("start_exports", "FindTables"): find_tables,
+    ("start_exports", "ListLedger"): find_tables,
+    ("start_exports", "ReadManifests"): find_tables,
+    ("start_exports", "ListBackups"): find_tables,
     ("start_exports", "DescribeTables"): run_schedule,
     ("start_exports", "SeeAutoscaling"): run_schedule,
     ("start_exports", "StartExports"): run_schedule,

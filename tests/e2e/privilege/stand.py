@@ -195,7 +195,7 @@ class Stand:
         `folder`: export to another place than the set's own.
         """
         model = self.catalog.record(like)
-        parameters = model.exports[table].parameters
+        parameters = model.exports_of(table)[0].parameters
         assert parameters is not None
         prefix = parameters.s3_prefix.replace(like, folder or backup_date)
         started_at_ms = int(time.time() * 1000) - 8 * 3600 * 1000
@@ -232,7 +232,7 @@ class Stand:
 
     def unrecord_export(self, backup_date: str, table: str, *, keep_manifest: bool = False) -> str:
         """Takes a recorded export back to IN_PROGRESS, and its set's manifest away. The key of its summary."""
-        row = self.catalog.record(backup_date).exports[table]
+        row = self.catalog.record(backup_date).exports_of(table)[0]
         facts = ("ended_at_ms", "export_time", "manifest_summary_key", "manifest_files_key", "checked_at_ms")
         self.set_row(export_key(backup_date, table), *facts, status="IN_PROGRESS")
         self.set_row(set_key(backup_date), "finished_at_ms", status="OPEN", open_kind="BACKUP")

@@ -16,11 +16,13 @@ from chalicelib.restore.model import Kind
 from chalicelib.restore.records import job_key, shard_sk
 from chalicelib.restore.slots import slot_key
 from sandbox import seed
+from sandbox.exports.administration import advance_clock
 from tests.e2e.conftest import wait_for
 from tests.e2e.privilege import every_kind, marked
 from tests.e2e.privilege.stand import Stand
 
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
+_CONTINUED = "2026-01-03"  # a set of an earlier day that stays as it is
 
 
 @dataclass
@@ -47,6 +49,7 @@ def run(stand: Stand) -> WholeRun:
     seed.put_items(dynamodb, marked.DEVICES, marked.devices())
     _back_up(whole)
     _back_up_what_was_missed(whole)
+    _back_up_changes(whole)
     _restore(whole)
     whole.decisions = stand.take_decisions()
     whole.decisions += every_kind.restore_in_every_way(stand, whole.small_backup_date)
@@ -78,9 +81,7 @@ def _back_up_what_was_missed(whole: WholeRun) -> None:
     assert stand.invoke_schedule("reconcile") is None
     assert stand.await_backup(whole.reread_backup_date)["status"] == "COMPLETE"
     stand.plan_set_hours_ago(TODAY, whole.small_backup_date, marked.DEVICES)
-    stand.sandbox.client("s3").delete_object(
-        Bucket=stand.sandbox.stage.backup_bucket, Key=f"native-exports/{TODAY}/manifest.json"
-    )
+    _remove_manifest(stand, TODAY)
     assert stand.invoke_schedule("start_exports") is None  # finds the export that runs, or ran, in its place
     assert stand.invoke_schedule("reconcile") is None
     assert stand.await_backup(TODAY)["status"] == "COMPLETE"
@@ -92,6 +93,28 @@ def _back_up_what_was_missed(whole: WholeRun) -> None:
         key = stand.unrecord_export(whole.reread_backup_date, marked.DEVICES, keep_manifest=keep_manifest)
         assert record_export(stand, key) is None
         assert is_finished(stand, whole.reread_backup_date)
+
+
+def _back_up_changes(whole: WholeRun) -> None:
+    """Increments, by hand and on schedule, for which older sets are looked through."""
+    stand = whole.stand
+    stand.plan_set_hours_ago(_CONTINUED, whole.small_backup_date, marked.DEVICES)
+    assert stand.invoke_schedule("reconcile") is None
+    assert stand.await_backup(_CONTINUED)["status"] == "COMPLETE"
+    advance_clock(stand.sandbox.endpoint_url, 7_200)
+    started = stand.ask("POST", "/backups", {"tables": [marked.DEVICES], "export_type": "INCREMENTAL_EXPORT"})
+    assert started.body["tables"][0]["export_type"] == "INCREMENTAL_EXPORT"
+    assert stand.await_backup(started.body["backup_date"])["status"] == "COMPLETE"
+    stand.forget(f"BACKUP#{TODAY}")
+    _remove_manifest(stand, TODAY)
+    assert stand.invoke_schedule("start_exports") is None
+    assert stand.invoke_schedule("reconcile") is None  # of one table it is the export that ran already
+    assert stand.await_backup(TODAY)["status"] == "PARTIAL"
+
+
+def _remove_manifest(stand: Stand, backup_date: str) -> None:
+    bucket = stand.sandbox.stage.backup_bucket
+    stand.sandbox.client("s3").delete_object(Bucket=bucket, Key=f"native-exports/{backup_date}/manifest.json")
 
 
 def _restore(whole: WholeRun) -> None:

@@ -75,7 +75,7 @@ def test_a_set_is_found_percent_encoded_too(api):
 
 
 def test_all_faults_of_a_backup_request_are_named_at_once(api):
-    body = {"tables": ["orders", 7, None], "export_type": "INCREMENTAL_EXPORT", "table": "orders", "Tables": []}
+    body = {"tables": ["orders", 7, None], "export_type": "INCREMENTAL", "table": "orders", "Tables": []}
     answer = api.call("POST", "/backups", body)
     assert set(faults(answer)) == {"$.tables[1]", "$.tables[2]", "$.export_type", "$.table", "$.Tables"}
     assert api.call("GET", "/backups").body["backups"] == []

@@ -18,7 +18,7 @@ def complete(world, *failed: str) -> str:
     backup_date = str(world.service.start_scheduled()["backup_date"])
     for export in world.dynamodb.running():
         if export.request["TableArn"].rsplit("/", 1)[-1] in failed:
-            world.dynamodb.fail(export, "Test", "failed by the test")
+            world.dynamodb.fail(export, "S3NoSuchBucket", "failed by the test")
         else:
             world.dynamodb.complete(export, partitions=1)
     world.reconcile_a_minute_later()

@@ -3,11 +3,16 @@
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from sandbox.exports.administration import advance_clock
+
 from .emulator import Emulator
+
+HOUR_S = 3600
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +58,26 @@ def make_table(dynamodb: Any) -> Callable[..., str]:
         return arn
 
     return make
+
+
+@pytest.fixture
+def advance(emulator: Emulator) -> Iterator[Callable[[float], int]]:
+    """Moves the time of exports on by seconds and gives it in milliseconds; for the next test it is as it was."""
+    yield partial(advance_clock, emulator.endpoint_url)
+    emulator.clock.reset()
+
+
+@pytest.fixture
+def mark(advance: Callable[[float], int]) -> Callable[[], int]:
+    """Lets an hour pass and gives a moment in whole seconds since the epoch: what was written is before it, and what
+    is written next is after it."""
+
+    def pass_time() -> int:
+        moment_s = advance(HOUR_S) // 1000 + 1
+        advance(2)
+        return moment_s
+
+    return pass_time
 
 
 @pytest.fixture

@@ -11,6 +11,10 @@ from typing import Any
 
 import boto3
 
+from chalicelib.backup.export_files import md5_of, parse_summary, read_file_list, verify_checksum
+from chalicelib.restore.datapath.record_line import record_of
+from sandbox.exports.clock import AdvancingClock
+from sandbox.exports.requests import Limits
 from sandbox.exports.writer import WrittenExport, write_partitions
 
 DEADLINE_S = 20
@@ -36,7 +40,8 @@ class Emulator:
         listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.writer = HoldableWriter()
-        self.late_ms = 0  # how far the overlay's clock is ahead
+        self.clock = AdvancingClock()
+        self.limits = Limits(most_running=20)
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listener)), daemon=True)
         self._thread.start()
@@ -47,23 +52,25 @@ class Emulator:
         from hypercorn.config import Config
         from ministack.app import app
 
+        from sandbox.emulator import exports
         from sandbox.emulator.layer import Layer
-        from sandbox.exports.engine import ExportOverlay
 
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         config = Config()
         config.bind = [f"fd://{listener.detach()}"]
         config.graceful_timeout = 0.2
-        overlay: Any = ExportOverlay(
-            self.endpoint_url, clock=lambda: time.time_ns() // 1_000_000 + self.late_ms, write=self.writer
+        self.overlay: Any = exports.install(
+            self.endpoint_url,
+            clock=self.clock,
+            write=self.writer,
+            limits=self.limits,
         )
-        self.overlay = overlay
         self._loop.call_soon(self._started.set)
-        layer: Any = Layer(app, overlay)
+        layer: Any = Layer(app, self.overlay)
         await serve(layer, config, shutdown_trigger=self._stop.wait)
 
-    def client(self, service: str) -> Any:
-        return _SESSION.client(service, endpoint_url=self.endpoint_url)
+    def client(self, service: str, **options: Any) -> Any:
+        return _SESSION.client(service, endpoint_url=self.endpoint_url, **options)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -87,18 +94,45 @@ def until_ended(dynamodb: Any, export_arn: str) -> dict[str, Any]:
 
 
 def exported_items(s3: Any, description: dict[str, Any]) -> list[Any]:
-    def read(key: str) -> bytes:
-        content: bytes = s3.get_object(Bucket="backups", Key=key)["Body"].read()
-        return content
-
-    files_key = json.loads(read(description["ExportManifest"]))["manifestFilesS3Key"]
+    files_key = json.loads(read_object(s3, description["ExportManifest"]))["manifestFilesS3Key"]
     items = []
-    for entry in map(json.loads, read(files_key).split(b"\n")[:-1]):
+    for entry in map(json.loads, read_object(s3, files_key).split(b"\n")[:-1]):
         assert s3.head_object(Bucket="backups", Key=entry["dataFileS3Key"])["ETag"] == f'"{entry["etag"]}"'
-        lines = gzip.decompress(read(entry["dataFileS3Key"])).split(b"\n")[:-1]
+        lines = gzip.decompress(read_object(s3, entry["dataFileS3Key"])).split(b"\n")[:-1]
         items += [json.loads(line)["Item"] for line in lines]
     return items
 
 
 def as_base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
+
+
+def read_object(s3: Any, key: str) -> bytes:
+    content: bytes = s3.get_object(Bucket="backups", Key=key)["Body"].read()
+    return content
+
+
+def exported_changes(s3: Any, description: dict[str, Any]) -> list[dict[str, Any]]:
+    """An incremental export's records, after everything that tablevault checks of one: summary, checksums, where the
+    data files lie, their counts and MD5s, and that each line is unmistakably a record."""
+    summary_key = description["ExportManifest"]
+    summary = parse_summary(_checked(s3, summary_key), key=summary_key)
+    files_key = summary.manifest_files_s3_key
+    md5 = read_object(s3, files_key.replace(".json", ".md5")).decode()
+    entries = list(read_file_list([read_object(s3, files_key)], key=files_key, md5=md5, is_incremental=True))
+    lines = []
+    for entry in entries:
+        content = read_object(s3, entry.key)
+        assert md5_of(content) == entry.md5
+        in_file = gzip.decompress(content).splitlines(keepends=True)
+        assert len(in_file) == entry.item_count
+        lines += in_file
+    assert len(lines) == summary.item_count == description["ItemCount"]
+    assert all(record_of(line) for line in lines)
+    return [json.loads(line) for line in lines]
+
+
+def _checked(s3: Any, key: str) -> bytes:
+    content = read_object(s3, key)
+    verify_checksum(key, content, read_object(s3, key.replace(".json", ".md5")))
+    return content

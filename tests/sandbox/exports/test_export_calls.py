@@ -1,5 +1,6 @@
 """Export calls as DynamoDB answers them: what is refused, what a token means, what is listed."""
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.clock import epoch_ms
+from .emulator import start_export, until_ended
 
-from .emulator import Emulator, start_export, until_ended
-
-HOUR_MS = 3_600_000
+HOUR_S = 3_600
 
 
 def test_table_without_recovery_is_refused(dynamodb: Any, s3: Any, make_table: Callable[..., str]) -> None:
@@ -42,9 +41,11 @@ def test_export_time_outside_of_the_window_is_refused(
 
 def test_export_time_inside_the_window_is_kept(dynamodb: Any, s3: Any, make_table: Callable[..., str]) -> None:
     table_arn = make_table()
-    created = dynamodb.describe_table(TableName=table_arn.rpartition("/")[2])["Table"]["CreationDateTime"]
-    ended = until_ended(dynamodb, start_export(dynamodb, table_arn, ExportTime=created)["ExportArn"])
-    assert epoch_ms(ended["ExportTime"]) == epoch_ms(created) // 1000 * 1000
+    backups = dynamodb.describe_continuous_backups(TableName=table_arn.rpartition("/")[2])
+    recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+    for asked in (recovery["EarliestRestorableDateTime"], recovery["LatestRestorableDateTime"]):
+        ended = until_ended(dynamodb, start_export(dynamodb, table_arn, ExportTime=asked)["ExportArn"])
+        assert ended["ExportTime"] == asked
 
 
 def test_empty_prefix_is_refused(dynamodb: Any, make_table: Callable[..., str]) -> None:
@@ -80,23 +81,33 @@ def test_repeated_token_with_other_parameters_conflicts(dynamodb: Any, s3: Any, 
 
 
 def test_token_is_forgotten_after_eight_hours(
-    emulator: Emulator, dynamodb: Any, s3: Any, make_table: Callable[..., str]
+    dynamodb: Any, s3: Any, make_table: Callable[..., str], advance: Callable[[float], int]
 ) -> None:
     table_arn = make_table()
     first = start_export(dynamodb, table_arn, ClientToken="eight-hours")
-    try:
-        emulator.late_ms = 8 * HOUR_MS - 60_000
-        assert start_export(dynamodb, table_arn, ClientToken="eight-hours")["ExportArn"] == first["ExportArn"]
-        emulator.late_ms = 8 * HOUR_MS
-        assert start_export(dynamodb, table_arn, ClientToken="eight-hours")["ExportArn"] != first["ExportArn"]
-    finally:
-        emulator.late_ms = 0
+    advance(8 * HOUR_S - 60)
+    assert start_export(dynamodb, table_arn, ClientToken="eight-hours")["ExportArn"] == first["ExportArn"]
+    advance(60)
+    assert start_export(dynamodb, table_arn, ClientToken="eight-hours")["ExportArn"] != first["ExportArn"]
 
 
 def test_export_type_is_told_only_if_it_was_sent(dynamodb: Any, s3: Any, make_table: Callable[..., str]) -> None:
     started = start_export(dynamodb, make_table(), ExportType="FULL_EXPORT")
     assert started["ExportType"] == "FULL_EXPORT"
     assert until_ended(dynamodb, started["ExportArn"])["ExportType"] == "FULL_EXPORT"
+
+
+def test_no_more_exports_than_the_limit_run_at_once(
+    dynamodb: Any, s3: Any, make_table: Callable[..., str], held: threading.Event
+) -> None:
+    table_arn = make_table()
+    started = [start_export(dynamodb, table_arn)["ExportArn"] for _ in range(20)]
+    with pytest.raises(dynamodb.exceptions.LimitExceededException, match="20 exports are running"):
+        start_export(dynamodb, table_arn)
+    held.set()
+    for export_arn in started:
+        until_ended(dynamodb, export_arn)
+    assert start_export(dynamodb, table_arn)["ExportStatus"] == "IN_PROGRESS"
 
 
 def test_exports_are_listed_newest_first_in_pages(dynamodb: Any, s3: Any, make_table: Callable[..., str]) -> None:

@@ -60,7 +60,7 @@ def record(*, revision: int = 1, late: bool = False) -> SetRecord:
         failure_code="Code",
         failure_message="why",
     )
-    return SetRecord(set_row, {"broken": broken, "orders": orders})
+    return SetRecord(set_row, [broken, orders])
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -85,11 +85,11 @@ def test_a_manifest_is_made_of_its_rows_alone_and_names_what_failed():
 def test_a_set_is_decided_only_when_every_table_has_ended_and_can_be_read():
     found = record()
     assert found.is_decided
-    running = msgspec.structs.replace(found.exports["broken"], status=ExportState.IN_PROGRESS)
-    assert not SetRecord(found.set, {**found.exports, "broken": running}).is_decided
-    assert not SetRecord(found.set, {"orders": found.exports["orders"]}).is_decided
-    without = {"orders": found.exports["orders"]}
-    assert not SetRecord(found.set, without, {"broken": "cannot be read"}).is_decided
+    (orders,), (broken,) = found.exports_of("orders"), found.exports_of("broken")
+    running = msgspec.structs.replace(broken, status=ExportState.IN_PROGRESS)
+    assert not SetRecord(found.set, [orders, running]).is_decided
+    assert not SetRecord(found.set, [orders]).is_decided
+    assert not SetRecord(found.set, [orders], {"broken": "cannot be read"}).is_decided
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.backup.capture import CapturedTable
 from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinition
 from chalicelib.backup.failures import failure_of, may_pass
-from chalicelib.backup.plan import Failure, client_token, plan_export, plan_set
+from chalicelib.backup.plan import Failure, client_token, plan_exports, plan_set
 from chalicelib.backup.rows import ExportParameters, SetRow
 from chalicelib.backup.starter import started_at_ms
 from chalicelib.backup.timing import RecoveryWindow
@@ -38,9 +38,10 @@ def set_row(settings=SETTINGS, date="2026-11-21", *, by_hand=False) -> SetRow:
 
 
 def parameters_of(settings=SETTINGS, *, by_hand=False) -> ExportParameters:
-    planned = plan_export(settings, set_row(settings, by_hand=by_hand), captured("orders"))
-    assert isinstance(planned, ExportParameters)
-    return planned
+    planned = plan_exports(settings, set_row(settings, by_hand=by_hand), captured("orders"))
+    assert not isinstance(planned, Failure)
+    (parameters,) = planned.parameters
+    return parameters
 
 
 def test_a_set_names_what_was_chosen_and_what_chose_nothing():
@@ -54,7 +55,7 @@ def test_an_export_stands_in_its_tables_folder_of_the_set():
 
 
 def test_a_table_without_point_in_time_recovery_says_how_to_switch_it_on():
-    planned = plan_export(SETTINGS, set_row(), captured("off", recovery=False))
+    planned = plan_exports(SETTINGS, set_row(), captured("off", recovery=False))
     assert isinstance(planned, Failure)
     assert planned.code == "PointInTimeRecoveryUnavailableException"
     assert "update-continuous-backups --table-name off" in planned.message

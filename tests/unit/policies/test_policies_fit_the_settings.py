@@ -60,7 +60,8 @@ def needed(names: Names) -> Iterator[Asked]:
             yield function, "dynamodb:UpdateItem", names.ledger
     yield "authorize", "ssm:GetParameter", names.tokens
     yield "api_handler", "dynamodb:Query", f"{names.ledger}/index/by_kind"
-    yield "reconcile", "dynamodb:Query", f"{names.ledger}/index/open_work"
+    for function in ("api_handler", "start_exports", "reconcile"):
+        yield function, "dynamodb:Query", f"{names.ledger}/index/open_work"
     for function in ("api_handler", "restore_shards", "reconcile"):
         yield function, "sqs:GetQueueUrl", names.queue
         yield function, "sqs:SendMessage", names.queue
@@ -81,7 +82,7 @@ def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
     yield "restore_shards", "s3:GetObject", keys
     for function in ("api_handler", "restore_shards"):
         yield function, "s3:GetObject", f"{names.exports}/2026-11-21/orders/table.json"
-    for function in ("api_handler", "record_export", "reconcile", "restore_shards"):
+    for function in ("api_handler", "start_exports", "record_export", "reconcile", "restore_shards"):
         yield function, "s3:GetObject", manifest
         yield function, "s3:ListBucket", names.bucket
     for function in ("record_export", "reconcile", "restore_shards"):
