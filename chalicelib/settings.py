@@ -25,6 +25,7 @@ _ZONE_NAME = re.compile(r"[A-Za-z]+[A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*\Z")  # not
 _OFTEN = re.compile(r"rate\(\s*(\d+)\s+(minute|hour)s?\s*\)\Z")
 _PRICES = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,9})?)\s*/\s*([0-9]{1,4}(?:\.[0-9]{1,9})?)\Z")
 _EVERY_DAY = frozenset({"0", "EVERYDAY"})
+_FLAGS = ("true", "false")
 _STRATEGIES = ("full", "weekly-full")
 _WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 _NOT_YET = (
@@ -82,6 +83,7 @@ class Settings(NamedTuple):
     restore_max_concurrency: int
     api_tokens_parameter: str
     dynamodb_prices: RequestPrices | None = None
+    enable_pitr: bool = False
     full_export_day: int | None = None  # of increments in between: the weekday of full exports, Monday is 0
 
 
@@ -126,6 +128,12 @@ class _Reader:
             self.fault(name, f"is {value!r}", f"allowed: a whole number from {lowest} to {highest}")
             return default
         return int(value)
+
+    def flag(self, name: str) -> bool:
+        value = self.text(name, "false").lower()
+        if value not in _FLAGS:
+            self.fault(name, f"is {value!r}", f"allowed: {', '.join(_FLAGS)}")
+        return value == "true"
 
     def fault(self, name: str, told: str, allowed: str = "") -> None:
         """`told` may quote the value, `allowed` never does: of a SecureString only the latter is said."""
@@ -173,6 +181,7 @@ def read_settings(environ: Mapping[str, str], origins: Origins = _ENVIRONMENT_AL
         restore_max_concurrency=reader.number("RESTORE_MAX_CONCURRENCY", 20, 2, 1000) or 0,
         api_tokens_parameter=reader.text("API_TOKENS_PARAMETER", "/tablevault/api-tokens"),
         dynamodb_prices=_prices(reader),
+        enable_pitr=reader.flag("ENABLE_PITR"),
         full_export_day=_full_export_day(reader),
     )
     reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), "ION comes later")

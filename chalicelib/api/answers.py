@@ -171,6 +171,8 @@ class BackupHead(_Answer, frozen=True):
 
 
 class BackupTable(_Answer, frozen=True):
+    """`notes`: what is worth knowing of how it was exported, such as why not as an increment."""
+
     table_name: str
     status: ExportState
     export_type: ExportType
@@ -180,6 +182,7 @@ class BackupTable(_Answer, frozen=True):
     size_bytes: int
     failure_code: str | None
     failure_message: str | None
+    notes: list[str]
 
 
 class Backup(BackupHead, frozen=True):

@@ -42,12 +42,13 @@ def table_of(record: SetRecord, table_name: str) -> ManifestTable:
     builds on. It is FAILED when one part is: what the others have would end in a gap."""
     first, *others = record.exports_of(table_name)
     if not record.has_completed(table_name):
-        return _failed(next((row for row in (first, *others) if row.status is ExportState.FAILED), first))
+        failed = _failed(next((row for row in (first, *others) if row.status is ExportState.FAILED), first))
+        return msgspec.structs.replace(failed, notes=first.notes)
     parts = [_completed(row) for row in (first, *others)]
     base = first.base
     for part in parts[:-1]:
         base = links_of(msgspec.structs.replace(part, base=base))
-    return msgspec.structs.replace(parts[-1], base=base)
+    return msgspec.structs.replace(parts[-1], base=base, notes=first.notes)
 
 
 def _failed(row: ExportRow) -> ManifestTable:

@@ -107,14 +107,25 @@ class Catalog:
             return row
         return self.export_row(backup_date, table_name)
 
-    def plan(self, row: ExportRow, planned: Sequence[ExportParameters], base: Sequence[BaseLink]) -> bool:
+    def plan(
+        self,
+        row: ExportRow,
+        planned: Sequence[ExportParameters],
+        base: Sequence[BaseLink],
+        notes: Sequence[str] = (),
+    ) -> bool:
         """What a PENDING table's exports are started with, and build on; set once, by the run that described it first.
 
         The rows of further parts come about in the same transaction, so that a table never has some of its parts.
         """
         first = Update(
             _key(row),
-            set={"parameters": _builtin(planned[0]), "base": _builtin(base), "parts": len(planned)},
+            set={
+                "parameters": _builtin(planned[0]),
+                "base": _builtin(base),
+                "parts": len(planned),
+                "notes": list(notes),
+            },
             condition=Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists(),
         )
         if len(planned) == 1:

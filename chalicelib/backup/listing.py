@@ -6,7 +6,7 @@ from typing import Any
 from chalicelib.aws import Client
 from chalicelib.backup import layout
 from chalicelib.backup.catalog import Catalog
-from chalicelib.backup.manifest import to_json_object
+from chalicelib.backup.manifest import BACKUP_TYPE, to_json_object
 from chalicelib.backup.reading import find_manifest, read_manifest
 from chalicelib.backup.rows import ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import ExportState
@@ -48,6 +48,35 @@ def show(record: SetRecord) -> dict[str, Any]:
     return {**_head(record.set), "tables": shown, "unreadable": sorted(record.corrupt)}
 
 
+def result_of_run(record: SetRecord) -> dict[str, Any]:
+    """What the scheduled function returns, by the names that people's own backup functions return. Exports take minutes
+    to hours: `successful_exports` are those that run or ended well by now. `statusCode`: 200, with failures 207, 500
+    when no export runs."""
+    completed = [row for row in record.exports if row.status is ExportState.COMPLETED]
+    statuses = [_status_of(record.exports_of(table_name)) for table_name in record.set.tables]
+    failed = statuses.count(ExportState.FAILED)
+    return {
+        "statusCode": 200 if not failed else 207 if failed < len(statuses) else 500,
+        "backup_date": record.set.backup_date,
+        "environment": record.set.environment,
+        "backup_type": BACKUP_TYPE,
+        "total_tables_processed": len(statuses),
+        "successful_exports": len(statuses) - failed,
+        "failed_exports": failed,
+        "total_items_exported": sum(row.item_count for row in completed),
+        "total_size_mb": sum(row.size_bytes for row in completed) / 1_000_000,
+        "manifest_s3_key": layout.manifest_key(record.set.exports_prefix, record.set.backup_date),
+        "s3_bucket": record.set.s3_bucket,
+        "failures": {name: _why(record, name) for name in record.set.tables if _why(record, name)},
+        "unmatched": record.set.unmatched,
+    }
+
+
+def _why(record: SetRecord, table_name: str) -> str | None:
+    rows = record.exports_of(table_name)
+    return next((row.failure_message for row in rows if row.status is ExportState.FAILED), None)
+
+
 def _head(row: SetRow) -> dict[str, Any]:
     return {
         "backup_date": row.backup_date,
@@ -78,6 +107,7 @@ def _table(record: SetRecord, table_name: str) -> dict[str, Any]:
         "size_bytes": sum(each.size_bytes for each in rows),
         "failure_code": row.failure_code,
         "failure_message": row.failure_message,
+        "notes": list(rows[0].notes) if rows else [],
     }
 
 

@@ -57,7 +57,7 @@ class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
     """One table of a set: an export that was verified, or a failure with its reason. Times are ISO 8601 in UTC.
 
     `base`: all that an incremental export builds on, the full export first, then every earlier increment, so that
-    the set says alone what is needed to restore it.
+    the set says alone what is needed to restore it. `notes`: what people should know of how it was exported.
     """
 
     table_name: str
@@ -81,6 +81,7 @@ class ManifestTable(msgspec.Struct, frozen=True, kw_only=True):
     base: Annotated[tuple[BaseLink, ...], msgspec.Meta(max_length=MOST_LINKS - 1)] = ()
     failure_code: str | None = None
     failure_message: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def why_failed(self) -> str:

@@ -65,7 +65,8 @@ class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
     row say why it could not be started yet, or why its last attempt failed. `late`: completed after it was given up.
 
     A table has several, `parts` in all, where what changed since its last export is more than one export takes; `part`
-    is which of them this is. The first one has in `base` what they build on, and the number of parts.
+    is which of them this is. The first one has in `base` what they build on, the number of parts, and in `notes` what
+    people should know of how it was planned.
     """
 
     backup_date: str
@@ -76,6 +77,7 @@ class ExportRow(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     parameters: ExportParameters | None = None
     base: tuple[BaseLink, ...] = ()
+    notes: tuple[str, ...] = ()
     export_arn: str | None = None
     started_at_ms: int | None = None
     checked_at_ms: int | None = None

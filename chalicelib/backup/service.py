@@ -12,6 +12,7 @@ from chalicelib.backup.failures import AwsError
 from chalicelib.backup.finding import TableFinder
 from chalicelib.backup.manifest import ExportType
 from chalicelib.backup.recorder import Outcome, Recorder
+from chalicelib.backup.rows import SetRecord
 from chalicelib.backup.starter import Starter
 from chalicelib.backup.sweep import BackupSweep
 from chalicelib.backup.timing import backup_date_of
@@ -56,11 +57,10 @@ class BackupService:
         self._sweep = BackupSweep(self._catalog, self._starter, self._recorder, self._closer, clock)
 
     def start_scheduled(self) -> dict[str, Any]:
-        """The day's set of all tables that are selected now. A second call on one day starts only what has not started.
-
-        Raises SelectionFailed."""
+        """The day's set of all tables that are selected now, as `listing.result_of_run` shows it. A second call on one
+        day starts only what has not started. Raises SelectionFailed."""
         name = backup_date_of(self._clock(), self._settings.as_of, by_hand=False)
-        return self._start(name, self._chosen, by_hand=False)
+        return listing.result_of_run(self._start(name, self._chosen, by_hand=False))
 
     def new_name(self) -> str:
         """A name for a set asked for now, by hand."""
@@ -78,7 +78,8 @@ class BackupService:
             if faults:
                 raise InvalidRequest(faults)
             chosen = Chosen(tuple(tables))
-        return self._start(name or self.new_name(), lambda: chosen, by_hand=True, export_type=export_type)
+        record = self._start(name or self.new_name(), lambda: chosen, by_hand=True, export_type=export_type)
+        return {**listing.show(record), "links": {"self": f"/backups/{record.set.backup_date}"}}
 
     def record_export(self, bucket: str, key: str) -> dict[str, Any]:
         """For an S3 event of a `manifest-summary.json`; `result` says what was made of it.
@@ -125,14 +126,14 @@ class BackupService:
         *,
         by_hand: bool,
         export_type: ExportType | None = None,
-    ) -> dict[str, Any]:
+    ) -> SetRecord:
         self._starter.start(backup_date, choose, by_hand=by_hand, export_type=export_type)
         record = self._catalog.record(backup_date)
         if record.is_decided and record.set.is_open:
             # Every table failed at once, so no event will ever come.
             self._close_or_leave(backup_date)
             record = self._catalog.record(backup_date)
-        return {**listing.show(record), "links": {"self": f"/backups/{backup_date}"}}
+        return record
 
     def _close_or_leave(self, backup_date: str) -> None:
         try:

@@ -132,21 +132,36 @@ class Starter:
 
     def _planned(self, run: "_Run", row: ExportRow) -> list[ExportRow] | Failure:
         """The rows to start, with their parameters, after the table's definition was written."""
-        captured = capture_table(self._dynamodb, row.table_name, self._clock(), self._autoscaling)
+        captured = self._capture(row.table_name)
         if row.parameters is not None:
             self._put_definition(run.set, captured)
             return [row]
+        notes = []
+        if self._settings.enable_pitr and not captured.definition.point_in_time_recovery:
+            captured = self._with_recovery(row.table_name)
+            notes.append("point-in-time recovery was off, and was switched on")
         planned = plan_exports(self._settings, run.set, captured, run.chains.get(row.table_name, ()))
         if isinstance(planned, Failure):
             return planned
         if planned.why_full:
-            fields = {"backup_date": row.backup_date, "table": row.table_name, "reason": planned.why_full}
-            logger.info("a full export is made instead of an increment", extra=fields)
+            notes.append(f"a full export was made instead of an increment: {planned.why_full}")
+        for note in notes:
+            fields = {"backup_date": row.backup_date, "table": row.table_name, "note": note}
+            logger.warning("export planned otherwise than asked for", extra=fields)
         self._put_definition(run.set, captured)
         # Another run that planned it first decides: its parameters are the ones its tokens go with.
-        self._catalog.plan(row, planned.parameters, planned.base)
+        self._catalog.plan(row, planned.parameters, planned.base, notes)
         rows = self._catalog.exports_of(row.backup_date, row.table_name)
         return [each for each in rows if each.status is ExportState.PENDING and each.parameters is not None]
+
+    def _capture(self, table_name: str) -> CapturedTable:
+        return capture_table(self._dynamodb, table_name, self._clock(), self._autoscaling)
+
+    def _with_recovery(self, table_name: str) -> CapturedTable:
+        """The table once point-in-time recovery is on, which it stays if the program stops here: it is asked for."""
+        specification = {"PointInTimeRecoveryEnabled": True}
+        self._dynamodb.update_continuous_backups(TableName=table_name, PointInTimeRecoverySpecification=specification)
+        return self._capture(table_name)
 
     def _start_export(self, run: "_Run", row: ExportRow) -> None:
         started = self._attempt(run, row, lambda: self._started(run.set, row))

@@ -89,6 +89,7 @@ def test_every_fault_of_every_variable_is_named_at_once():
         ("BACKUP_TIMEZONE", "Mars/Base", "IANA time zone"),
         ("EXPORT_FORMAT", "ION", "DYNAMODB_JSON"),
         ("EXPORT_STRATEGY", "weekly", "full, weekly-full"),
+        ("ENABLE_PITR", "yes", "true, false"),
         ("FULL_EXPORT_DAY", "SUNDAY", "EXPORT_STRATEGY=weekly-full"),
         ("RETENTION_DAYS", "30", "unset it"),
         ("DYNAMODB_TABLES", "orders", "JSON array"),

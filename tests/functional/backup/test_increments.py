@@ -154,6 +154,7 @@ def test_without_a_chain_to_continue_the_table_alone_has_a_full_export(weekly, h
     weekly.clock.advance(HOUR_MS)
     name = a_day(weekly)
     assert table_of(weekly, name).export_type == "FULL_EXPORT"
+    assert "a full export was made instead of an increment" in table_of(weekly, name).notes[0]
     expected = "FULL_EXPORT" if how == "its sets are gone" else "INCREMENTAL_EXPORT"
     assert table_of(weekly, name, "catalog").export_type == expected
 

@@ -96,6 +96,6 @@ def test_more_tables_than_dynamodb_exports_at_once_wait_their_turn(aws):
 def test_tables_that_wait_are_shown_as_pending(aws):
     world = World(tuple(f"table-{number:02}" for number in range(25)))
     world.dynamodb.most_running = 1
-    tables = world.service.start_scheduled()["tables"]
+    tables = world.start()["tables"]
     assert len(tables) == 25
     assert [table["status"] for table in tables].count("PENDING") == 24

@@ -40,7 +40,7 @@ def test_patterns_and_tags_choose_and_what_fits_nothing_is_in_the_manifest(selec
     world = selecting('["app_*", "tag:backup=daily", "old_*", "!unwanted"]')
     tag(world, "orders", backup="daily")
     tag(world, "unwanted", backup="daily")
-    answer = world.service.start_scheduled()
+    answer = world.start()
     assert [table["table_name"] for table in answer["tables"]] == ["app_eu", "app_us", "orders"]
     assert answer["unmatched"] == ["old_*"]
     finish(world)
@@ -53,9 +53,9 @@ def test_a_table_made_later_is_in_the_next_set_and_a_started_set_keeps_its_own(s
     world = selecting('["app_*"]')
     world.service.start_scheduled()
     world.create_table("app_new")
-    assert [table["table_name"] for table in world.service.start_scheduled()["tables"]] == ["app_eu", "app_us"]
+    assert [table["table_name"] for table in world.start()["tables"]] == ["app_eu", "app_us"]
     world.clock.advance(24 * HOUR_MS)
-    names = [table["table_name"] for table in world.service.start_scheduled()["tables"]]
+    names = [table["table_name"] for table in world.start()["tables"]]
     assert names == ["app_eu", "app_new", "app_us"]
 
 
@@ -116,5 +116,5 @@ def test_hundreds_of_tables_are_listed_page_by_page(aws):
         world.create_table(name, items=0)
     world.settings = _with_entries(world, '["app_*", "tag:backup=daily"]')
     world.service = world.new_process()
-    assert len(world.service.start_scheduled()["tables"]) == 230
+    assert len(world.start()["tables"]) == 230
     assert len(world.dynamodb.exports) == 230

@@ -17,7 +17,7 @@ def of(table_name: str):
 
 
 def test_a_scheduled_run_starts_every_table_and_writes_down_how(world):
-    answer = world.service.start_scheduled()
+    answer = world.start()
     assert answer["backup_date"] == DATE
     assert answer["status"] == "OPEN"
     assert {table["table_name"]: table["status"] for table in answer["tables"]} == dict.fromkeys(TABLES, "IN_PROGRESS")
@@ -80,16 +80,16 @@ def test_what_an_export_is_started_with_is_in_the_ledger_before_it_starts(world)
 
 
 def test_running_twice_the_same_day_starts_nothing_twice(world):
-    first = world.service.start_scheduled()
+    first = world.start()
     world.clock.advance(9 * HOUR_MS)
-    assert world.new_process().start_scheduled() == first
+    assert world.start(world.new_process()) == first
     assert len(world.dynamodb.exports) == len(TABLES)
 
 
 def test_running_again_after_the_set_is_finished_starts_nothing(world):
     world.finished_set()
     manifest = world.manifest()
-    assert world.service.start_scheduled()["status"] == "COMPLETE"
+    assert world.start()["status"] == "COMPLETE"
     assert len(world.dynamodb.exports) == len(TABLES)
     assert world.manifest() == manifest
 
@@ -97,7 +97,7 @@ def test_running_again_after_the_set_is_finished_starts_nothing(world):
 def test_the_next_day_is_another_set(world):
     world.service.start_scheduled()
     world.clock.advance(24 * HOUR_MS)
-    assert world.service.start_scheduled()["backup_date"] == "2026-11-22"
+    assert world.start()["backup_date"] == "2026-11-22"
     assert len(world.dynamodb.exports) == 2 * len(TABLES)
 
 
@@ -108,10 +108,10 @@ def test_two_runs_at_once_start_every_table_once(world):
         # The second run overtakes the first one between its plan and its SET row.
         if name == "put_item" and not other:
             other.append(None)
-            other[0] = world.new_process().start_scheduled()
+            other[0] = world.start(world.new_process())
 
     world.before = before
-    assert world.service.start_scheduled()["tables"] == other[0]["tables"]
+    assert world.start()["tables"] == other[0]["tables"]
     assert len(world.dynamodb.exports) == len(TABLES)
 
 
@@ -152,7 +152,7 @@ def test_one_tables_failure_is_named_and_the_others_go_on(world, kind):
         error = refusal("ValidationException", "ExportTableToPointInTime", "bad parameter")
         world.refuse("export_table_to_point_in_time", error, when=of("orders"))
         code, text = "ValidationException", "bad parameter"
-    answer = world.service.start_scheduled()
+    answer = world.start()
     (failed,) = [table for table in answer["tables"] if table["table_name"] == "orders"]
     assert failed["status"] == "FAILED"
     assert failed["failure_code"] == code
@@ -179,7 +179,7 @@ def test_a_denied_description_fails_its_table_and_names_the_call(world):
 def test_a_set_whose_tables_all_fail_is_finished_at_once_and_names_each(world):
     for name in TABLES:
         world.enable_recovery(name, enabled=False)
-    assert world.service.start_scheduled()["status"] == "PARTIAL"
+    assert world.start()["status"] == "PARTIAL"
     manifest = world.manifest()
     assert (manifest.status, manifest.successful_exports, manifest.failed_exports) == ("PARTIAL", 0, 2)
     assert all("enable it" in str(table.failure_message) for table in manifest.tables)
@@ -316,3 +316,60 @@ def test_a_second_set_by_hand_in_one_second_with_other_tables_is_a_conflict(worl
         world.service.start_by_hand(("orders",))
     assert world.service.start_by_hand(("catalog",))["tables"]
     assert len(world.dynamodb.exports) == 1
+
+
+def test_the_functions_own_result_has_the_fields_that_the_field_knows(world):
+    result = world.service.start_scheduled()
+    assert result == {
+        "statusCode": 200,
+        "backup_date": DATE,
+        "environment": "tests",
+        "backup_type": "DYNAMODB_NATIVE_EXPORT",
+        "total_tables_processed": 2,
+        "successful_exports": 2,
+        "failed_exports": 0,
+        "total_items_exported": 0,
+        "total_size_mb": 0.0,
+        "manifest_s3_key": f"{PREFIX}/{DATE}/manifest.json",
+        "s3_bucket": BUCKET,
+        "failures": {},
+        "unmatched": [],
+    }
+    for key in world.dynamodb.complete_all():
+        world.send(key)
+    again = world.service.start_scheduled()
+    assert again["total_items_exported"] == 4
+    assert again["total_size_mb"] > 0
+
+
+@pytest.mark.parametrize(("without_recovery", "status_code"), [(("orders",), 207), (TABLES, 500)])
+def test_the_functions_status_code_says_whether_some_or_all_failed_and_why(world, without_recovery, status_code):
+    for name in without_recovery:
+        world.enable_recovery(name, enabled=False)
+    result = world.service.start_scheduled()
+    assert (result["statusCode"], result["failed_exports"]) == (status_code, len(without_recovery))
+    assert result["failures"].keys() == set(without_recovery)
+    assert all("enable it" in text for text in result["failures"].values())
+
+
+def test_recovery_that_is_off_is_switched_on_where_that_is_asked_for_and_it_says_so(aws):
+    world = World(("orders", "catalog"), ENABLE_PITR="true")
+    world.enable_recovery("orders", enabled=False)
+    assert world.service.start_scheduled()["statusCode"] == 200
+    for key in world.dynamodb.complete_all():
+        world.send(key)
+    manifest = world.manifest()
+    assert manifest.status == "COMPLETE"
+    notes = {table.table_name: table.notes for table in manifest.tables}
+    assert notes == {"orders": ("point-in-time recovery was off, and was switched on",), "catalog": ()}
+    recovery = world.dynamodb.describe_continuous_backups(TableName="orders")["ContinuousBackupsDescription"]
+    assert recovery["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+
+
+def test_recovery_that_may_not_be_switched_on_fails_its_table_and_names_the_right(aws):
+    world = World(("orders", "catalog"), ENABLE_PITR="true")
+    world.enable_recovery("orders", enabled=False)
+    denied = refusal("AccessDeniedException", "UpdateContinuousBackups", "not authorized")
+    world.refuse("update_continuous_backups", denied, when=of("orders"))
+    assert world.service.start_scheduled()["statusCode"] == 207
+    assert "no permission for UpdateContinuousBackups for table orders" in world.export_row("orders")["failure_message"]

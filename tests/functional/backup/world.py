@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import msgspec
 
+from chalicelib.backup import listing
 from chalicelib.backup.catalog import export_key, set_key
 from chalicelib.backup.manifest import Manifest
 from chalicelib.backup.reading import read_manifest
@@ -202,6 +203,11 @@ class World:
         return "open_kind" in self.set_row(backup_date)
 
     # --- the usual course ------------------------------------------------------------------------------------
+
+    def start(self, process: BackupService | None = None) -> dict[str, Any]:
+        """The schedule's run, and the set as the API shows it then."""
+        started = (process or self.service).start_scheduled()
+        return listing.show(self.service._catalog.record(str(started["backup_date"])))
 
     def send(self, key: str) -> str:
         return str(self.service.record_export(BUCKET, key)["result"])
