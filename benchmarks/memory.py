@@ -1,4 +1,5 @@
-"""Memory: the peak of a worker's process that loads one data file, of 10 MB and of 1 GB.
+"""Memory: the peak of a worker's process that loads one data file, of 10 MB, of 1 GB, and of 2.2 GB, which is cut into
+slices.
 
 The process is the deployed one, app.py and all, plus the in-memory ledger it talks to; the file comes from the
 stand-in. The peak is the kernel's (VmHWM), from the process' start to its end.
@@ -12,7 +13,7 @@ from benchmarks.sets import SetSpec, prepared
 from benchmarks.stand_in import stand_in
 
 _LINE_BYTES = 500
-_FILE_BYTES = {"10 MB": 10_000_000, "1 GB": 1_000_000_000}
+_FILE_BYTES = {"10 MB": 10_000_000, "1 GB": 1_000_000_000, "2.2 GB, in slices": 2_200_000_000}
 _MOST_BYTES = 150_000_000
 _FLAT_BYTES = 20_000_000  # what the larger file may take more and still be called flat
 _MOST_ROUNDS = 3
@@ -32,7 +33,7 @@ def measure(size: Size) -> Figures:
         tables=[Table(("data file, uncompressed", "peak RSS"), [(name, _mb(peak)) for name, peak in peaks.items()])],
         targets=[
             Target("peak RSS", "< 150 MB", _mb(max(peaks.values())), max(peaks.values()) < _MOST_BYTES),
-            Target("growth from 10 MB to 1 GB", "none (< 20 MB)", _mb(growth), growth < _FLAT_BYTES),
+            Target("growth from the smallest to the largest", "none (< 20 MB)", _mb(growth), growth < _FLAT_BYTES),
         ],
         notes=[
             f"One data file with lines of {_LINE_BYTES} B, no latency, app.py imported; the ledger in memory is counted"

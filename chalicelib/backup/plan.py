@@ -122,7 +122,7 @@ def client_token(backup_date: str, parameters: ExportParameters, attempt: int = 
 def recovery_is_off(table_name: str) -> Failure:
     return Failure(
         "PointInTimeRecoveryUnavailableException",
-        f"point-in-time recovery is off for table {table_name}, and exports need it; set ENABLE_PITR=true, or enable it: aws dynamodb "
-        f"update-continuous-backups --table-name {table_name} "
+        f"point-in-time recovery is off for table {table_name}, and exports need it; set ENABLE_PITR=true, or enable it: "
+        f"aws dynamodb update-continuous-backups --table-name {table_name} "
         "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )

@@ -141,7 +141,7 @@ class Recorder:
         following = with_token(row.backup_date, parameters, row.attempt + 1)
         note = f"attempt {row.attempt} of {MOST_ATTEMPTS} failed: {message}"
         if not self._catalog.try_again(row, following, code, note):
-            return None
+            return Outcome.TRIED_AGAIN  # by another run, or by this one, whose first answer was lost
         logger.warning("export failed and is tried again", extra={**_fields(case), "code": code, "error": message})
         return Outcome.TRIED_AGAIN
 

@@ -28,6 +28,9 @@ logger = logging.getLogger("tablevault")
 _LOOKS_AGAIN = 5
 _LOOK_AGAIN_S = 1.0
 _TABLES_SHOWN = 50
+# For starting exports; what is left then is reconcile's. API Gateway answers after 29 s, whatever the function does.
+_WAITED_FOR_MS = 15 * 1000
+_SCHEDULED_MS = 240 * 1000
 
 
 class BackupService:
@@ -127,7 +130,8 @@ class BackupService:
         by_hand: bool,
         export_type: ExportType | None = None,
     ) -> SetRecord:
-        self._starter.start(backup_date, choose, by_hand=by_hand, export_type=export_type)
+        stop_at_ms = self._clock() + (_WAITED_FOR_MS if by_hand else _SCHEDULED_MS)
+        self._starter.start(backup_date, choose, by_hand=by_hand, export_type=export_type, stop_at_ms=stop_at_ms)
         record = self._catalog.record(backup_date)
         if record.is_decided and record.set.is_open:
             # Every table failed at once, so no event will ever come.

@@ -373,3 +373,22 @@ def test_recovery_that_may_not_be_switched_on_fails_its_table_and_names_the_righ
     world.refuse("update_continuous_backups", denied, when=of("orders"))
     assert world.service.start_scheduled()["statusCode"] == 207
     assert "no permission for UpdateContinuousBackups for table orders" in world.export_row("orders")["failure_message"]
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["schedule", "by hand"])
+def test_what_is_not_started_in_time_is_left_to_reconcile(aws, by_hand):
+    """A run of hundreds of tables must end before its caller does: the time is up after the first export here."""
+    names = tuple(f"table-{number:02}" for number in range(40))
+    world = World(names)
+
+    def after(name, request):
+        if name == "export_table_to_point_in_time":
+            world.clock.advance(241_000 if not by_hand else 16_000)
+
+    world.after = after
+    started = world.service.start_by_hand(None) if by_hand else world.service.start_scheduled()
+    world.mend()
+    assert 1 <= len(world.dynamodb.exports) < 40
+    world.reconcile_a_minute_later()
+    assert len(world.dynamodb.exports) == 40
+    assert world.is_open(str(started["backup_date"]))
