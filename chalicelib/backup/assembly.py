@@ -3,7 +3,7 @@
 import msgspec
 
 from chalicelib.backup import layout
-from chalicelib.backup.chain import links_of
+from chalicelib.backup.chain import links_of, missing_links
 from chalicelib.backup.manifest import BACKUP_TYPE, SCHEMA_VERSION, Manifest, ManifestTable
 from chalicelib.backup.rows import ExportRow, SetRecord
 from chalicelib.backup.states import ExportState
@@ -39,16 +39,26 @@ def assemble(record: SetRecord) -> Manifest:
 
 def table_of(record: SetRecord, table_name: str) -> ManifestTable:
     """A table whose exports have ended. Of several parts the last one is its own export, the others are what that one
-    builds on. It is FAILED when one part is: what the others have would end in a gap."""
-    first, *others = record.exports_of(table_name)
+    builds on. It is FAILED when one part is, or is lost, or when they make no whole chain: there would be a gap."""
+    rows = record.exports_of(table_name)
+    notes = rows[0].notes
     if not record.has_completed(table_name):
-        failed = _failed(next((row for row in (first, *others) if row.status is ExportState.FAILED), first))
-        return msgspec.structs.replace(failed, notes=first.notes)
-    parts = [_completed(row) for row in (first, *others)]
-    base = first.base
+        failed = next((row for row in rows if row.status is ExportState.FAILED), None)
+        table = (
+            _failed(failed) if failed else _without(_failed(rows[0]), "LedgerRowLost", "a part's ledger row is lost")
+        )
+        return msgspec.structs.replace(table, notes=notes)
+    parts = [_completed(row) for row in rows]
+    base = rows[0].base
     for part in parts[:-1]:
         base = links_of(msgspec.structs.replace(part, base=base))
-    return msgspec.structs.replace(parts[-1], base=base, notes=first.notes)
+    table = msgspec.structs.replace(parts[-1], base=base, notes=notes)
+    broken = missing_links(table)
+    return _without(_failed(rows[-1]), "ChainBroken", broken[0]) if broken else table
+
+
+def _without(table: ManifestTable, code: str, message: str) -> ManifestTable:
+    return msgspec.structs.replace(table, failure_code=code, failure_message=message)
 
 
 def _failed(row: ExportRow) -> ManifestTable:

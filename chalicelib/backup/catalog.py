@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from boto3.dynamodb.conditions import Attr
+from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib.backup.manifest import BaseLink
 from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
@@ -159,12 +159,12 @@ class Catalog:
         self._try(Update(_key(row), set={"checked_at_ms": now_ms}, condition=condition))
 
     def start(self, row: ExportRow, export_arn: str, now_ms: int) -> bool:
-        """PENDING to IN_PROGRESS. False when the row has moved on meanwhile."""
+        """PENDING to IN_PROGRESS. False when the row has moved on meanwhile, be it to another attempt."""
         update = Update(
             _key(row),
             set={"status": ExportState.IN_PROGRESS.value, "export_arn": export_arn, "started_at_ms": now_ms},
             remove=["failure_code", "failure_message"],
-            condition=Attr("status").eq(ExportState.PENDING.value),
+            condition=_as_read(row),
         )
         return self._try(update)
 
@@ -185,15 +185,16 @@ class Catalog:
         return self._try(update)
 
     def fail(self, row: ExportRow, code: str, message: str, now_ms: int) -> bool:
-        """False when the export has ended meanwhile."""
+        """False when the row has moved on meanwhile: another run knows more."""
         changes = {
             "status": ExportState.FAILED.value,
             "failure_code": code,
             "failure_message": message,
             "ended_at_ms": now_ms,
         }
-        condition = Attr("status").is_in(_names(states_before(EXPORT_MOVES, ExportState.FAILED)))
-        return self._try(Update(_key(row), set=changes, condition=condition))
+        if row.status not in states_before(EXPORT_MOVES, ExportState.FAILED):
+            return False
+        return self._try(Update(_key(row), set=changes, condition=_as_read(row)))
 
     def complete(self, row: ExportRow, facts: Mapping[str, Any], now_ms: int) -> bool:
         """`row`, as it was read, to COMPLETED with `facts` (fields of ExportRow). False when it moved on meanwhile.
@@ -248,6 +249,10 @@ class Catalog:
 
 def _key(row: ExportRow) -> Key:
     return export_key(row.backup_date, row.table_name, row.part)
+
+
+def _as_read(row: ExportRow) -> ConditionBase:
+    return Attr("status").eq(row.status.value) & Attr("attempt").eq(row.attempt)
 
 
 def _builtin(value: Any) -> Any:

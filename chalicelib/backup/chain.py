@@ -39,12 +39,11 @@ def links_of(table: ManifestTable) -> tuple[BaseLink, ...]:
     return (*table.base, own)
 
 
-def reach_ms_of(link: BaseLink) -> int:
-    """Up to when an export tells what there was: the moment of a full one, the end of an increment. Only of a link of a
-    whole chain: its times are there."""
+def reach_ms_of(link: BaseLink) -> int | None:
+    """Up to when an export tells what there was: the moment of a full one, the end of an increment. None: it does not
+    say, as a full one need not that nothing continues."""
     window = _window(link)
-    assert not isinstance(window, str)
-    return window[1]
+    return None if isinstance(window, str) else window[1]
 
 
 def missing_links(table: ManifestTable) -> list[str]:

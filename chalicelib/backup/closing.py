@@ -15,12 +15,12 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import Client, error_code
 from chalicelib.backup.assembly import assemble
 from chalicelib.backup.catalog import Catalog
-from chalicelib.backup.manifest import Manifest, encode_manifest
+from chalicelib.backup.manifest import LARGEST_MANIFEST_BYTES, Manifest, encode_manifest
 from chalicelib.backup.reading import find_manifest
 from chalicelib.backup.rows import SetRow
 from chalicelib.backup.states import SetState
 from chalicelib.clock import Clock
-from chalicelib.errors import Unavailable
+from chalicelib.errors import ManifestInvalid, Unavailable
 
 logger = logging.getLogger("tablevault")
 
@@ -75,11 +75,15 @@ class Closer:
         )
 
     def _put(self, manifest: Manifest, condition: dict[str, str]) -> bool:
+        body = encode_manifest(manifest)
+        if len(body) > LARGEST_MANIFEST_BYTES:  # nobody could read it
+            advice = "make full exports more often, or split the tables over two stages"
+            raise ManifestInvalid(f"{manifest.manifest_s3_key} would have {len(body)} bytes, too many: {advice}")
         try:
             self._s3.put_object(
                 Bucket=manifest.s3_bucket,
                 Key=manifest.manifest_s3_key,
-                Body=encode_manifest(manifest),
+                Body=body,
                 ContentType="application/json",
                 **condition,
                 **self._owner,

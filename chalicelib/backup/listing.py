@@ -94,7 +94,8 @@ def _head(row: SetRow) -> dict[str, Any]:
 def _table(record: SetRecord, table_name: str) -> dict[str, Any]:
     """One that has no row yet waits for its turn."""
     rows = record.exports_of(table_name)
-    row = next((row for row in rows if not row.has_ended), rows[-1] if rows else None)
+    telling = [row for row in rows if not row.has_ended] or [row for row in rows if row.status is ExportState.FAILED]
+    row = next(iter(telling or rows[-1:]), None)
     if row is None:
         row = ExportRow(backup_date=record.set.backup_date, table_name=table_name, status=ExportState.PENDING)
     return {

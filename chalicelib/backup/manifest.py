@@ -18,8 +18,10 @@ from chalicelib.selection import TABLE_NAME
 SCHEMA_VERSION = 2
 BACKUP_TYPE = "DYNAMODB_NATIVE_EXPORT"
 
-# Ten thousand tables, the most an account may have, take less.
-LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
+# Ten thousand tables, the most an account may have, with a week's increments each take less; so do a thousand tables
+# with as many links as there may be. What would be larger is not written (`Closer`).
+LARGEST_MANIFEST_BYTES = 80 * 1024 * 1024
+_INDENTED_BYTES = 1024 * 1024
 _MOST_TABLES = 10_000
 # A full export and three months of daily increments: restoring takes longer with each.
 MOST_LINKS = 100
@@ -119,7 +121,9 @@ class _Version(msgspec.Struct):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    """Indented, for people, unless it is large."""
+    encoded = msgspec.json.encode(manifest)
+    return msgspec.json.format(encoded, indent=2) if len(encoded) < _INDENTED_BYTES else encoded
 
 
 def decode_manifest(content: bytes, *, key: str, exports_prefix: str, backup_date: str) -> Manifest:

@@ -14,7 +14,7 @@ from chalicelib.backup.manifest import BaseLink, ExportType
 from chalicelib.backup.rows import ExportParameters, SetRow
 from chalicelib.backup.states import SetState
 from chalicelib.backup.timing import requested_export_time, usable_export_time
-from chalicelib.backup.windows import FullExport, next_windows
+from chalicelib.backup.windows import FullExport, Window, next_windows
 from chalicelib.selection import Chosen
 from chalicelib.settings import Settings
 
@@ -77,11 +77,18 @@ def plan_exports(
         return recovery_is_off(captured.definition.table_name)
     if set_row.export_type == "FULL_EXPORT":
         return PlannedExports((_full(settings, set_row, captured),))
-    windows = next_windows(chain, captured.window, set_row.requested_time_ms)
+    windows = _windows(set_row, captured, chain)
     if isinstance(windows, FullExport):
         return PlannedExports((_full(settings, set_row, captured),), why_full=windows.why)
     parameters = tuple(_parameters(settings, set_row, captured, window=window) for window in windows)
     return PlannedExports(parameters, tuple(chain))
+
+
+def _windows(set_row: SetRow, captured: CapturedTable, chain: Sequence[BaseLink]) -> tuple[Window, ...] | FullExport:
+    of_table = f"{captured.definition.table_arn}/export/"
+    if not all((link.export_arn or "").startswith(of_table) for link in chain):
+        return FullExport("its last export is of a table of that name in another account or region")
+    return next_windows(chain, captured.window, set_row.requested_time_ms)
 
 
 def _full(settings: Settings, set_row: SetRow, captured: CapturedTable) -> ExportParameters:
@@ -122,7 +129,7 @@ def client_token(backup_date: str, parameters: ExportParameters, attempt: int = 
 def recovery_is_off(table_name: str) -> Failure:
     return Failure(
         "PointInTimeRecoveryUnavailableException",
-        f"point-in-time recovery is off for table {table_name}, and exports need it; set ENABLE_PITR=true, or enable it: "
-        f"aws dynamodb update-continuous-backups --table-name {table_name} "
+        f"point-in-time recovery is off for table {table_name}, and exports need it; set ENABLE_PITR=true, or enable "
+        f"it: aws dynamodb update-continuous-backups --table-name {table_name} "
         "--point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )

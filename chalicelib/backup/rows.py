@@ -118,16 +118,22 @@ class SetRecord(msgspec.Struct, frozen=True, dict=True):
         return rows
 
     def exports_of(self, table_name: str) -> list[ExportRow]:
-        """In the order of their windows."""
-        return self._by_table.get(table_name, [])
+        """In the order of their windows. The first one's row says how many parts there are: without it there are none,
+        and those beyond its number are of a plan that was lost."""
+        rows = self._by_table.get(table_name, [])
+        return [row for row in rows if row.part < rows[0].parts] if rows and rows[0].part == 0 else []
 
     def missing(self) -> list[str]:
-        """Tables that have no row yet."""
-        return [name for name in self.set.tables if name not in self._by_table and name not in self.corrupt]
+        """Tables that have no row yet, or no longer."""
+        return [name for name in self.set.tables if not self.exports_of(name) and name not in self.corrupt]
+
+    def has_all_parts(self, table_name: str) -> bool:
+        rows = self.exports_of(table_name)
+        return bool(rows) and [row.part for row in rows] == list(range(rows[0].parts))
 
     def has_completed(self, table_name: str) -> bool:
-        rows = self.exports_of(table_name)
-        return bool(rows) and len(rows) >= rows[0].parts and all(row.status is ExportState.COMPLETED for row in rows)
+        is_completed = (row.status is ExportState.COMPLETED for row in self.exports_of(table_name))
+        return self.has_all_parts(table_name) and all(is_completed)
 
     @property
     def is_torn(self) -> bool:
@@ -137,4 +143,4 @@ class SetRecord(msgspec.Struct, frozen=True, dict=True):
     def is_decided(self) -> bool:
         """Whether every table's exports have ended."""
         readable = not self.corrupt and not self.missing()
-        return readable and all(row.has_ended for row in self.exports)
+        return readable and all(row.has_ended for name in self.set.tables for row in self.exports_of(name))

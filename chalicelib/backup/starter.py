@@ -106,19 +106,22 @@ class Starter:
             existing = self._catalog.set_row(backup_date) or planned  # another run was faster: its tables count
         if by_hand:
             _refuse_another_set(existing, choose().tables, export_type)
+            if self._clock() - existing.started_at_ms > _TOKEN_IS_SAFE_MS:
+                return  # asked for again much later: what is left to start is looked for first, which is reconcile's
         self.go_on(self._catalog.record(backup_date), stop_at_ms)
 
     def go_on(self, record: SetRecord, stop_at_ms: int | None = None) -> None:
         """Starts every export that is PENDING, or has no row yet. Raises botocore's errors of looking for what
         increments continue."""
-        pending = [row for row in record.exports if row.status is ExportState.PENDING]
+        rows = [row for table_name in record.set.tables for row in record.exports_of(table_name)]
+        pending = [row for row in rows if row.status is ExportState.PENDING]
         unplanned = [*record.missing(), *(row.table_name for row in pending if row.parameters is None)]
         chains: Mapping[str, Chain] = {}
         if unplanned and record.set.export_type == "INCREMENTAL_EXPORT":
-            chains = self._chains.before(record.set)
+            chains = self._chains.before(record.set, unplanned)
         run = _Run(record.set, chains, stop_at_ms)
-        rows: list[ExportRow | str] = [*record.missing(), *pending]
-        in_parallel(lambda row: self._start_table(run, row), rows)
+        waiting: list[ExportRow | str] = [*record.missing(), *pending]
+        in_parallel(lambda row: self._start_table(run, row), waiting)
 
     def _start_table(self, run: "_Run", row: ExportRow | str) -> None:
         """`row`: the name of a table that has none yet."""
@@ -190,6 +193,12 @@ class Starter:
             if failure is None:
                 return None
             given = failure
+        except Exception as error:  # whatever is wrong with one table, the others still have their turn
+            fields = {"backup_date": row.backup_date, "table": row.table_name, "error": str(error)}
+            logger.error("export could not be started", exc_info=error, extra=fields)
+            if self._clock() - run.set.started_at_ms < GIVE_UP_MS:
+                return None
+            given = Failure("NotStarted", f"the export could not be started for 24 hours, at last: {error}")
         if not isinstance(given, Failure):
             return given
         if self._catalog.fail(row, given.code, given.message, self._clock()):

@@ -43,7 +43,9 @@ def next_windows(
     """
     if not links:
         return FullExport("there is no export of it that increments could build on")
-    reached_ms, latest_ms = reach_ms_of(links[-1]), recovery.latest_ms
+    full_ms, reached_ms, latest_ms = reach_ms_of(links[0]), reach_ms_of(links[-1]), recovery.latest_ms
+    if full_ms is None or reached_ms is None:
+        return FullExport("its last export does not say of when it is")
     if recovery.earliest_ms is None or latest_ms is None:
         return FullExport("DynamoDB does not say from when to when its changes are known")
     to_ms = _whole_second(latest_ms if requested_ms is None else min(requested_ms, latest_ms))
@@ -51,10 +53,11 @@ def next_windows(
         return FullExport("nothing newer than its last export can be exported yet")
     from_ms = min(_whole_second(reached_ms), to_ms - _LEAST_MS)
     if _whole_second(reached_ms) < recovery.earliest_ms:
-        return FullExport("its changes since its last export are not all known: point-in-time recovery was switched on")
+        why = "point-in-time recovery was switched on since, or keeps too few days (RecoveryPeriodInDays)"
+        return FullExport(f"its changes since its last export are not all known: {why}")
     if from_ms < recovery.earliest_ms:
         return FullExport("point-in-time recovery knows less than the 15 minutes that an increment takes")
-    if to_ms - (reach_ms_of(links[0])) >= FULL_EVERY_MS:
+    if to_ms - full_ms >= FULL_EVERY_MS:
         return FullExport("its last full export is a week old")
     windows = _split(from_ms, to_ms)
     if len(links) + len(windows) > MOST_LINKS:

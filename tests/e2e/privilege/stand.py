@@ -218,6 +218,7 @@ class Stand:
             "backup_date": backup_date,
             "table_name": table,
             "status": "PENDING",
+            "attempt": 1,
             "parameters": {
                 "table_arn": parameters.table_arn,
                 "s3_bucket": parameters.s3_bucket,

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.backup import closing
+from chalicelib.backup.catalog import export_key
 from chalicelib.backup.chain import links_of, missing_links
 from chalicelib.errors import Conflict
 from tests.fake_exports import refusal
@@ -194,3 +196,83 @@ def test_what_a_set_continues_is_decided_once(weekly):
     started = weekly.export_row("orders", DAYS[1])
     assert started["status"] == "IN_PROGRESS"
     assert (started["parameters"], started["base"]) == (planned["parameters"], planned["base"])
+
+
+# --- what a review thought of ---------------------------------------------------------------------------------------
+
+
+def test_a_table_of_that_name_in_another_region_is_not_continued(weekly):
+    """A bucket that moved, or that two stages share."""
+    a_day(weekly)
+    for table_name in ("orders", "catalog"):
+        weekly.replace_in_manifest(
+            DATE, f":us-east-1:123456789012:table/{table_name}", f":eu-west-1:1:table/{table_name}"
+        )
+    table = table_of(weekly, a_day(weekly))
+    assert table.export_type == "FULL_EXPORT"
+    assert "another account or region" in table.notes[0]
+
+
+def test_a_full_export_that_does_not_say_of_when_it_is_is_not_continued(weekly):
+    a_day(weekly)
+    weekly.replace_in_manifest(DATE, f'"export_time": "{table_of(weekly, DATE).export_time}"', '"export_time": null')
+    assert table_of(weekly, a_day(weekly)).export_type == "FULL_EXPORT"
+
+
+def two_parts(world: World) -> None:
+    """An open set of which orders' two parts run."""
+    a_day(world)
+    a_day(world, fail=("orders",))
+    world.service.start_scheduled()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_lost_row_of_a_part_never_makes_the_others_the_whole(weekly, part):
+    two_parts(weekly)
+    weekly.dynamodb.complete_all()
+    weekly.lose(export_key(DAYS[2], "orders", part))
+    for _ in range(4):
+        weekly.reconcile_a_minute_later()
+        weekly.dynamodb.complete_all()
+    table = table_of(weekly, DAYS[2])
+    if part:
+        assert (table.status, table.failure_code) == ("FAILED", "LedgerRowLost")
+    else:
+        assert table.status == "COMPLETED"
+        assert missing_links(table) == []
+
+
+def test_why_a_part_failed_is_shown_although_another_one_completed(weekly):
+    two_parts(weekly)
+    first, second = weekly.dynamodb.of_table("orders")[-2:]
+    weekly.dynamodb.fail(first, "S3NoSuchBucket", "no bucket")
+    weekly.send(weekly.dynamodb.complete(second))
+    weekly.reconcile_a_minute_later()
+    (orders, _) = weekly.service.describe(DAYS[2])["tables"]
+    assert (orders["status"], orders["failure_code"]) == ("FAILED", "S3NoSuchBucket")
+
+
+def test_a_set_by_hand_after_the_hour_that_sets_show_does_not_break_the_chain(aws):
+    """The schedule's set shows noon; the one by hand, of that night, is later than that."""
+    world = World(("orders",), EXPORT_STRATEGY="weekly-full", FULL_EXPORT_DAY="saturday", BACKUP_HOUR="0")
+    world.clock.advance(6 * HOUR_MS)
+    a_day(world)
+    by_hand = world.service.start_by_hand(None)["backup_date"]
+    for key in world.dynamodb.complete_all():
+        world.send(key)
+    assert by_hand > DAYS[1]
+    world.clock.advance(20 * HOUR_MS)
+    table = table_of(world, a_day(world))
+    assert table.export_type == "INCREMENTAL_EXPORT"
+
+
+def test_a_manifest_that_nobody_could_read_is_not_written(weekly, monkeypatch):
+    monkeypatch.setattr(closing, "LARGEST_MANIFEST_BYTES", 500)
+    weekly.service.start_scheduled()
+    weekly.dynamodb.complete_all()
+    weekly.reconcile_a_minute_later()
+    assert weekly.is_open(DATE)
+    assert f"{PREFIX}/{DATE}/manifest.json" not in weekly.list_keys(f"{PREFIX}/{DATE}/")
+    monkeypatch.undo()
+    weekly.reconcile_a_minute_later()
+    assert weekly.manifest(DATE).status == "COMPLETE"

@@ -1,6 +1,8 @@
 """Exports that fail on DynamoDB's side are tried again, up to a limit; those that would fail again are not. More
 exports than DynamoDB takes at once wait in the ledger."""
 
+from typing import Any
+
 import pytest
 
 from chalicelib.backup.recorder import MOST_ATTEMPTS
@@ -99,3 +101,24 @@ def test_tables_that_wait_are_shown_as_pending(aws):
     tables = world.start()["tables"]
     assert len(tables) == 25
     assert [table["status"] for table in tables].count("PENDING") == 24
+
+
+def test_a_slow_start_does_not_write_its_export_over_a_later_attempt(one):
+    """A run stalls between its call and its row; meanwhile another one writes it down, it fails, and is tried again."""
+    overtaken: list[bool] = []
+
+    def before(name: str, request: dict[str, Any]) -> None:
+        if name == "update_item" and "IN_PROGRESS" in str(request) and not overtaken:
+            overtaken.append(True)
+            one.reconcile_a_minute_later()  # the same token: the same export
+            fail(one)
+            one.reconcile_a_minute_later()
+            one.reconcile_a_minute_later()
+
+    one.before = before
+    one.service.start_scheduled()
+    one.mend()
+    second = one.dynamodb.of_table("orders")[-1]
+    assert one.export_row("orders")["export_arn"] == second.arn
+    assert one.send(one.dynamodb.complete(second)) == "recorded"
+    assert len(one.dynamodb.exports) == 2

@@ -199,6 +199,15 @@ class World:
     def corrupt(self, key: Key) -> None:
         self.ledger.write(Update(key, set={"status": 17}))
 
+    def lose(self, key: Key) -> None:
+        self.dynamodb.delete_item(TableName=LEDGER_TABLE, Key={"pk": {"S": key.pk}, "sk": {"S": key.sk}})
+
+    def replace_in_manifest(self, backup_date: str, old: str, new: str) -> None:
+        key = f"{PREFIX}/{backup_date}/manifest.json"
+        text = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+        assert old in text
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=text.replace(old, new).encode())
+
     def is_open(self, backup_date: str = DATE) -> bool:
         return "open_kind" in self.set_row(backup_date)
 
