@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from sandbox.api import api_file_of, read_api
 from sandbox.demo import run_demo
 from sandbox.errors import SandboxError
-from sandbox.exports.snapshot import scan_in_wire_form
-from sandbox.increment import back_up_changes
-from sandbox.isolation import PROFILE, emulator_client
+from sandbox.increment import back_up_changes, told
+from sandbox.isolation import PROFILE
 from sandbox.local import aws_config_of, running_endpoint, serve_local
 from sandbox.places import held, port_of
-from sandbox.sandbox import REPOSITORY, STAGE, Sandbox, default_state_dir
+from sandbox.sandbox import REPOSITORY, Sandbox, default_state_dir
 from sandbox.seed import TABLES, create_tables, items_of, put_items
-from sandbox.stage import read_stage
 
 DEFAULT_PORT = 4599
 DEFAULT_LOCAL_PORT = 8000
@@ -77,21 +76,12 @@ def local(arguments: argparse.Namespace) -> int:
 
 
 def increment(arguments: argparse.Namespace) -> int:
-    """Writes a set of what changed in a table since its newest set. Raises SandboxError when no sandbox answers."""
-    endpoint_url = running_endpoint(aws_config_of(REPOSITORY))
-    settings = read_stage(REPOSITORY, STAGE).settings
-    dynamodb = emulator_client("dynamodb", endpoint_url)
-    scan_in_wire_form(dynamodb)
-    manifest = back_up_changes(
-        emulator_client("s3", endpoint_url),
-        dynamodb,
-        bucket=settings.backup_bucket,
-        exports_prefix=settings.s3_exports_prefix,
-        table_name=arguments.table,
-    )
-    [table] = manifest.tables
-    since = table.base[-1].backup_date
-    print(f"{manifest.backup_date}: {table.item_count} items of {arguments.table} have changed since {since}")
+    """Asks the app for an increment of a table, and says what it has. Raises SandboxError when no sandbox answers."""
+    aws_config = aws_config_of(REPOSITORY)
+    endpoint_url, api = running_endpoint(aws_config), read_api(api_file_of(aws_config))
+    if api is None:
+        raise SandboxError("the app is not deployed yet: wait until the sandbox says that it is ready")
+    print(told(back_up_changes(endpoint_url, api, arguments.table)))
     return 0
 
 
@@ -152,9 +142,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     command = commands.add_parser("local", help="serve the HTTP API with chalice local, beside a running sandbox")
     command.set_defaults(run=local)
     _add_port(command, f"LOCAL_PORT, else {DEFAULT_LOCAL_PORT}")
-    command = commands.add_parser("increment", help="write an incremental backup set of a table of a running sandbox")
+    command = commands.add_parser("increment", help="back up what has changed in a table of a running sandbox")
     command.set_defaults(run=increment)
-    command.add_argument("table", help="a table that a backup set has, such as demo-orders")
+    command.add_argument("table", help="a table that the stage backs up, such as demo-orders")
     command = commands.add_parser("demo", help="back up, damage and restore tables, and compare every item")
     command.set_defaults(run=demo)
     _add_port(command, "SANDBOX_PORT, else a free one")

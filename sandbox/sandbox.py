@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
+from sandbox.api import Api, api_file_of
 from sandbox.deploy import Deployment
 from sandbox.emulator.functions import WORKERS_PATH
 from sandbox.emulator_process import EmulatorProcess
@@ -26,7 +27,8 @@ class Sandbox:
     """`with Sandbox() as sandbox:` has an app deployed and ready; nothing of it is left afterwards.
 
     Arguments: `port` on 127.0.0.1, 0 for a free one. `state_dir` is kept afterwards, with the logs; without it a
-    temporary one is used and removed. `aws_config`: where to write a config file for stage `local` while it runs.
+    temporary one is used and removed. `aws_config`: where to write a config file for stage `local` while it runs, and
+    beside it the API's URL with a token, for commands.
     `bundle`: deploy the wheels of requirements.txt too, as on AWS (see sandbox.deploy).
     """
 
@@ -75,11 +77,14 @@ class Sandbox:
         self.token = token.token
         create_resources(self.client, self.stage, [token])
         if self._aws_config:
+            api_file_of(self._aws_config).unlink(missing_ok=True)  # of a sandbox that was killed
             write_aws_config(self._aws_config, self.endpoint_url)
 
     def deploy(self) -> None:
         """Deploys the project as it stands now; may be called again after a change."""
         self.api_url = self._deployment().deploy()
+        if self._aws_config:
+            self.api.write(api_file_of(self._aws_config))
 
     def stop(self) -> None:
         """Ends every process of the sandbox; a second call does nothing."""
@@ -88,6 +93,7 @@ class Sandbox:
             self._emulator = None
             if self._aws_config:
                 remove_aws_config(self._aws_config, self.endpoint_url)
+                self.api.remove(api_file_of(self._aws_config))
         if not self._keep_state:
             shutil.rmtree(self.state_dir, ignore_errors=True)
 
@@ -100,6 +106,11 @@ class Sandbox:
         if service not in self._clients:
             self._clients[service] = emulator_client(service, self.endpoint_url)
         return self._clients[service]
+
+    @property
+    def api(self) -> Api:
+        """The deployed API, with the sandbox's own token."""
+        return Api(self.api_url, self.token)
 
     @property
     def emulator_pid(self) -> int:

@@ -1,5 +1,6 @@
 """One sandbox with the app deployed into it, for all tests of this folder: what `make sandbox` keeps up."""
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -8,15 +9,23 @@ from typing import TypeVar
 
 import pytest
 
-from sandbox.demo import Api
-from sandbox.sandbox import REPOSITORY, Sandbox
+from sandbox.api import Api
+from sandbox.sandbox import REPOSITORY, STAGE, Sandbox
 
 Found = TypeVar("Found")
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_project(tmp_path_factory.mktemp("project"))
+    """Its stage selects the tables that tests make, too: none is there yet when the schedule fires in
+    test_deployed_app."""
+    copy = copy_project(tmp_path_factory.mktemp("project"))
+    config = copy / ".chalice" / "config.json"
+    content = json.loads(config.read_text())
+    environment = content["stages"][STAGE]["environment_variables"]
+    environment["DYNAMODB_TABLES"] = json.dumps([*json.loads(environment["DYNAMODB_TABLES"]), "e2e-*"])
+    config.write_text(json.dumps(content))
+    return copy
 
 
 def copy_project(copy: Path) -> Path:
@@ -37,7 +46,7 @@ def sandbox(project: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def api(sandbox: Sandbox) -> Api:
-    return Api(sandbox.api_url, sandbox.token)
+    return sandbox.api
 
 
 def wait_for(what: str, look: Callable[[], Found | None], *, seconds: float = 60) -> Found:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import seed
+from sandbox import commands, seed
+from sandbox.api import Api, back_up
 from sandbox.compare import compare, snapshot
-from sandbox.demo import Api, run_demo
+from sandbox.demo import run_demo
 from sandbox.exports.snapshot import scan_in_wire_form
 from sandbox.isolation import emulator_client, open_local
 from tests.e2e.conftest import wait_for
@@ -26,7 +27,8 @@ ENDED = ("COMPLETED", "PARTIAL", "FAILED", "CANCELLED")
 
 @pytest.fixture(scope="session")
 def demonstrated(sandbox):
-    """The demo has run: four tables, a complete set of today, a finished dry run and restore. Its exit status."""
+    """The demo has run: four tables, a complete set of today, a finished dry run and restore; and a chain of three sets
+    of demo-catalog, each restored into a table of its own. Its exit status."""
     return run_demo(sandbox, time.monotonic())
 
 
@@ -65,7 +67,7 @@ def test_the_schedule_firing_twice_starts_nothing_twice(sandbox, demonstrated):
     sandbox.fire_schedule("start_exports")
     sandbox.fire_schedule("reconcile")
     assert exports() == before
-    assert len(before) == len(seed.TABLES)
+    assert len(before) == len(seed.TABLES) + 3  # those of the second act
 
 
 @pytest.mark.usefixtures("demonstrated")
@@ -191,6 +193,23 @@ def test_a_set_by_hand_is_recorded_by_events_with_odd_keys_beside_it(sandbox, ap
     assert [table["table_name"] for table in backup["tables"]] == ["demo-devices"]
     newest = api.call("GET", "/backups?limit=1")["backups"][0]
     assert newest["backup_date"] == started["backup_date"]
+
+
+def test_the_increment_command_asks_the_app_for_what_has_changed(
+    sandbox, api, project, demonstrated, monkeypatch, capsys
+):
+    since = back_up(api, ["demo-devices"])["backup_date"]
+    device = next(seed.items_of("demo-devices"))
+    seed.delete_items(
+        sandbox.client("dynamodb"), "demo-devices", [{name: device[name] for name in ("serial", "metric")}]
+    )
+    monkeypatch.setattr(commands, "REPOSITORY", project)
+    assert commands.run(["increment", "demo-devices"]) == 0
+    said = capsys.readouterr().out
+    assert f": 1 changed item of demo-devices since {since} (from " in said
+    [table] = api.call("GET", f"/backups/{said.partition(':')[0]}")["tables"]
+    assert (table["export_type"], table["base"][0]["backup_date"]) == ("INCREMENTAL_EXPORT", since)
+    assert "not selected" in str(commands.run(["increment", "nobodys"]))
 
 
 def test_chalice_local_serves_the_api_with_its_authorizer_against_the_sandbox(sandbox, api, project, demonstrated):

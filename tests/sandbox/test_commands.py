@@ -115,6 +115,16 @@ def test_local_becomes_a_chalice_that_can_start_itself_again_to_reload(tmp_path:
     assert os.access(command[0], os.X_OK)
 
 
+# --- increment -------------------------------------------------------------------------------------------------------
+
+
+def test_increment_says_that_the_app_is_not_deployed_yet(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(commands, "REPOSITORY", tmp_path)
+    assert "no sandbox is running" in str(commands.run(["increment", "demo-orders"]))
+    monkeypatch.setattr(commands, "running_endpoint", lambda aws_config: "http://127.0.0.1:1")
+    assert "not deployed yet" in str(commands.run(["increment", "demo-orders"]))
+
+
 # --- directories -----------------------------------------------------------------------------------------------------
 
 

@@ -11,9 +11,10 @@ import pytest
 from moto import mock_aws
 
 from sandbox import seed
+from sandbox.api import Api
 from sandbox.compare import compare, snapshot
-from sandbox.demo import Api, Narrator, _print_differences
 from sandbox.isolation import emulator_client
+from sandbox.narrator import Narrator, print_differences
 
 BEFORE = {"a": "1", "b": "2", "c": "3"}
 
@@ -35,7 +36,7 @@ def test_every_difference_is_seen(now, counts):
 
 
 def test_a_single_different_table_makes_the_demo_say_so(capsys):
-    differences = _print_differences(Narrator(time.monotonic()), {"t": BEFORE, "u": BEFORE}, {"t": BEFORE, "u": {}})
+    differences = print_differences(Narrator(time.monotonic()), {"t": BEFORE, "u": BEFORE}, {"t": BEFORE, "u": {}})
     assert [bool(difference) for difference in differences] == [False, True]
     assert "3 missing" in capsys.readouterr().out
 

@@ -64,6 +64,33 @@ def test_a_taken_port_is_named_with_what_to_do_and_nothing_is_started(taken_port
     )
 
 
+def test_a_limit_of_exports_that_is_no_number_is_named_and_nothing_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDBOX_EXPORTS_AT_ONCE", "many")
+    with pytest.raises(SandboxError, match="SANDBOX_EXPORTS_AT_ONCE is 'many', and must be a whole number"):
+        EmulatorProcess(0, tmp_path)
+
+
+def test_limits_of_exports_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SANDBOX_EXPORTS_AT_ONCE", "0")
+    process = EmulatorProcess(0, tmp_path / "state")
+    try:
+        dynamodb = emulator_client("dynamodb", process.endpoint_url)
+        table_arn = dynamodb.create_table(
+            TableName="limited",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )["TableDescription"]["TableArn"]
+        recovery = {"PointInTimeRecoveryEnabled": True}
+        dynamodb.update_continuous_backups(TableName="limited", PointInTimeRecoverySpecification=recovery)
+        with pytest.raises(dynamodb.exceptions.LimitExceededException):
+            dynamodb.export_table_to_point_in_time(TableArn=table_arn, S3Bucket="backups")
+    finally:
+        process.stop()
+
+
 def test_the_command_line_says_a_port_is_taken_in_one_line(taken_port: int, tmp_path: Path) -> None:
     environment = {**os.environ, "SANDBOX_PORT": str(taken_port), "XDG_CACHE_HOME": str(tmp_path)}
     ended = subprocess.run(
