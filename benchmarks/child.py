@@ -13,6 +13,8 @@ from benchmarks.machine import CLIENT_CORE, pin
 from benchmarks.world import CREDENTIALS, ENVIRON
 
 ROOT = Path(__file__).parents[1]
+# All functions have it (.chalice/config.json): a worker's many threads would each keep memory of their own.
+WORKER_ENVIRON = {"MALLOC_ARENA_MAX": "2"}
 
 
 def found_by(command: Sequence[str], *, is_pinned: bool = True, environ: Mapping[str, str] | None = None) -> Any:
@@ -34,4 +36,6 @@ def found_by(command: Sequence[str], *, is_pinned: bool = True, environ: Mapping
 
 
 def found_by_module(name: str, *arguments: object, is_pinned: bool = True) -> Any:
-    return found_by([sys.executable, "-m", name, *map(str, arguments)], is_pinned=is_pinned)
+    """What a module of ours says that runs as the worker does."""
+    command = [sys.executable, "-m", name, *map(str, arguments)]
+    return found_by(command, is_pinned=is_pinned, environ=WORKER_ENVIRON)

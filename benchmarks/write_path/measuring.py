@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.child import found_by
+from benchmarks.child import WORKER_ENVIRON, found_by
 from benchmarks.errors import NotMeasurable
 from benchmarks.figures import Figures, Size, Table, Target, interleaved, median, say
 from benchmarks.sets import TABLE, PreparedSet, SetSpec, prepared
@@ -61,7 +61,7 @@ def _contenders(backup: PreparedSet, latency_ms: int, size: Size) -> dict[str, C
     of_restore = [*python, "benchmarks.write_path.restore", "{url}", str(backup.root), str(backup.spec.items)]
     dump_items = 320 if size.is_tiny else 16_000
     return {
-        OURS: partial(_client, backup, latency_ms, of_restore),
+        OURS: partial(_client, backup, latency_ms, of_restore, WORKER_ENVIRON),
         LIMIT: partial(_limit, backup, latency_ms, files),
         "(a) Table.batch_writer + TypeDeserializer": script("batch_writer", 16_000),
         BASE: script("batch_write_item", 16_000),
@@ -70,11 +70,13 @@ def _contenders(backup: PreparedSet, latency_ms: int, size: Size) -> dict[str, C
     }
 
 
-def _client(backup: PreparedSet, latency_ms: float, command: Sequence[str]) -> Run:
+def _client(
+    backup: PreparedSet, latency_ms: float, command: Sequence[str], environ: Mapping[str, str] | None = None
+) -> Run:
     """One run of a client against a stand-in of its own. RuntimeError unless the stand-in saw every item: a client
     that loses some is not fast."""
     with stand_in(backup.root, latency_ms=latency_ms) as server:
-        run: Run = found_by([part.format(url=server.url, port=server.port) for part in command])
+        run: Run = found_by([part.format(url=server.url, port=server.port) for part in command], environ=environ)
         counts = server.counts()
     if counts["items"] != run["items"] or counts["refused"]:
         raise RuntimeError(f"{' '.join(command[:4])}: the stand-in saw {counts}, the client says {run}")
