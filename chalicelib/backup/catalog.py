@@ -209,7 +209,7 @@ class Catalog:
             _key(row),
             set={**facts, "status": ExportState.COMPLETED.value, "ended_at_ms": now_ms, "late": is_late},
             remove=["failure_code", "failure_message"],
-            condition=Attr("status").eq(row.status.value),
+            condition=_as_read(row),
         )
         if not is_late:
             return self._try(update)
@@ -252,7 +252,9 @@ def _key(row: ExportRow) -> Key:
 
 
 def _as_read(row: ExportRow) -> ConditionBase:
-    return Attr("status").eq(row.status.value) & Attr("attempt").eq(row.attempt)
+    """That the row is still of the export that it was read as: it may be another attempt, or planned anew."""
+    condition: ConditionBase = Attr("status").eq(row.status.value) & Attr("attempt").eq(row.attempt)
+    return condition & Attr("export_arn").eq(row.export_arn) if row.export_arn else condition
 
 
 def _builtin(value: Any) -> Any:

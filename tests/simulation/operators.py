@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.api import routes
+from chalicelib.backup.manifest import ExportType
 from chalicelib.errors import Conflict, ManifestInvalid, NotFound, Unavailable
 from chalicelib.idempotency import HEADER
 from chalicelib.ledger.writes import plain_row
@@ -147,11 +148,13 @@ def _job(world: World, restore_id: str) -> dict[str, Any]:
     return plain_row(world.ledger.items[(f"RESTORE#{restore_id}", "JOB")])
 
 
-def back_up(world: World) -> str | None:
+def back_up(world: World, export_type: ExportType = "FULL_EXPORT", tries: int = _TRIES) -> str | None:
     """POST /backups; the set's name."""
-    for _ in range(_TRIES):
+    for _ in range(tries):
         try:
-            return str(world.api(lambda services: services.backups.start_by_hand(None))["backup_date"])
+            return str(
+                world.api(lambda services: services.backups.start_by_hand(None, export_type=export_type))["backup_date"]
+            )
         except _NO_ANSWER:
             world.sleep_minutes(1)
         except Conflict:

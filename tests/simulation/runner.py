@@ -53,12 +53,12 @@ def simulate(seed: int, scenario: str | None = None, *, with_trace: bool = False
 
 def run_scenario(name: str, seed: int, faults: NoFaults, faulty_minutes: float, *, with_trace: bool = False) -> Result:
     kind = SCENARIOS[name]
-    world = World(seed, faults, kind.configured)
+    world = World(seed, faults, kind.configured, environ=kind.environ)
     with world.in_place(kind.threads), ExitStack() as patches:
         for module, constant, value in kind.constants:
             patches.enter_context(patch.object(module, constant, value))
         scenario = kind(world, Random(f"scenario-{seed}"))
-        return finish(world, scenario, name, seed, faulty_minutes, with_trace=with_trace)
+        return finish(world, scenario, name, seed, kind.faulty_minutes or faulty_minutes, with_trace=with_trace)
 
 
 def finish(

@@ -11,7 +11,10 @@ FIXED_SEEDS = tuple(range(1, _SEEDS_OF_EACH * len(SCENARIOS) + 1))
 # Faults delay, and that is no excuse: an honest failure now and then is, and most must end as they would without.
 _USUAL_SHARE = 0.75
 _PARTIAL = ("damaged-file", "poison", "replaced", "restore-many", "without-reconcile")
-_MIXED = ("daily-set", "lost-exports", "lost-exports-beyond-tokens", "lost-ledger", "plan-digest", "verified")
+_MIXED = (
+    *("daily-set", "export-retries", "lost-exports", "lost-exports-beyond-tokens", "lost-ledger", "plan-digest"),
+    *("incremental-days", "verified"),
+)
 _USUAL_END = {
     **{name: "COMPLETED" for name in SCENARIOS if name not in _MIXED and not name.startswith("cancelled-in-")},
     **dict.fromkeys(_PARTIAL, "PARTIAL"),

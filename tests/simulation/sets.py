@@ -25,6 +25,7 @@ from chalicelib.clock import iso
 from sandbox.exports.incremental import Change, write_incremental_export
 from sandbox.exports.writer import WrittenExport, write_export
 from tests.simulation.aws.exports import Staging
+from tests.simulation.aws.history import History
 from tests.simulation.aws.s3 import stored
 from tests.simulation.chains import Backed, Item, changes_of, full_items
 from tests.simulation.world import BUCKET, PREFIX, World
@@ -72,6 +73,7 @@ def create_table(
         definition["GlobalSecondaryIndexes"] = [{"IndexName": index, "KeySchema": keys, "Projection": projection}]
     table = world.dynamodb.create_table(name, **definition)
     table.has_recovery = has_recovery
+    table.history = History()
     for item in items:
         table.set((item["id"]["S"],), item)
 

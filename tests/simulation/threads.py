@@ -85,10 +85,12 @@ class SimulatedFuture:
 
 
 class SimulatedExecutor:
-    """As many threads as are asked for: what the limit is for, memory and connections, costs nothing here."""
+    """With as many threads as are asked for where no limit is given: what one is for, memory and connections, costs
+    nothing here."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, most: int | None = None) -> None:
         self._scheduler = scheduler
+        self._most = most
         self._futures: list[SimulatedFuture] = []
 
     def __enter__(self) -> "SimulatedExecutor":
@@ -99,7 +101,15 @@ class SimulatedExecutor:
             self._scheduler.join(future.task)
 
     def submit(self, work: Callable[..., Any], *arguments: Any) -> SimulatedFuture:
-        future = SimulatedFuture(self._scheduler, lambda: work(*arguments), f"pool-{len(self._futures):04d}")
+        """The n-th begins when the one `most` before it has ended."""
+        before = self._futures[-self._most] if self._most and len(self._futures) >= self._most else None
+
+        def begin() -> Any:
+            if before is not None:
+                self._scheduler.join(before.task)
+            return work(*arguments)
+
+        future = SimulatedFuture(self._scheduler, begin, f"pool-{len(self._futures):04d}")
         self._futures.append(future)
         return future
 
@@ -123,6 +133,6 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         patch.object(flow, "Lock", threading.Lock),
         patch.object(write_units, "Lock", threading.Lock),
         patch.object(clearing, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
-        patch.object(starter, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
+        patch.object(starter, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler, workers)),
     ):
         yield

@@ -15,6 +15,7 @@ from chalicelib.restore.model import ALLOWED_MOVES, PHASES, TERMINAL, Status
 from tests.simulation.aws.dynamodb import KeyTuple, Table
 from tests.simulation.aws.expressions import Item
 from tests.simulation.chains import ITEM_MARK
+from tests.simulation.export_watch import ExportWatch
 from tests.simulation.scheduler import Process
 from tests.simulation.target_watch import TargetWatch
 
@@ -33,6 +34,7 @@ class Watch(logging.Handler):
         self.has_lost_rows = False
         self._manifests: dict[str, dict[str, Any]] = {}
         self.targets = TargetWatch(world)
+        self.exports = ExportWatch(world)
 
     def violated(self, text: str) -> None:
         self._world.trace.say("VIOLATION", text)
@@ -87,12 +89,14 @@ class Watch(logging.Handler):
     def _wrote_export(self, what: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
         old = ExportState(before["status"]) if before else None
         new = ExportState(after["status"])
-        if old is not None and new is not old and new not in EXPORT_MOVES[old]:
+        if old is not None and new is not old and new not in EXPORT_MOVES[old] and not self.has_lost_rows:
             self.violated(f"{what} moved from {old} to {new}")
-        if before and old is ExportState.COMPLETED and before["export_arn"] != after["export_arn"]:
+        is_kept = before and old is ExportState.COMPLETED and not self.has_lost_rows
+        if before and is_kept and before["export_arn"] != after.get("export_arn"):
             self.violated(f"{what} was recorded, and is another export now")
         if new is ExportState.COMPLETED:
             self._recorded(after)
+        self.exports.wrote(what, before, after)
 
     def _wrote_set(self, pk: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         if after.get("revision", 0) < before.get("revision", 0):

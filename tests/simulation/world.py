@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -72,7 +72,12 @@ class ApiFailed(Exception):
 
 class World:
     def __init__(
-        self, seed: int, faults: NoFaults, configured: tuple[str, ...], concurrency: int | None = None
+        self,
+        seed: int,
+        faults: NoFaults,
+        configured: tuple[str, ...],
+        concurrency: int | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.random = Random(f"world-{seed}")
         self.faults = faults
@@ -83,6 +88,7 @@ class World:
         self.counts: Counter[str] = Counter()
         self.watch = Watch(self)
         self.export_plans: dict[str, ExportPlan] = {}
+        self.plan_export: Callable[[str], ExportPlan] = lambda table: self.export_plans.get(table, ExportPlan())
         self.dynamodb = DynamoDB(self.scheduler.clock, self._let_indexes_follow)
         self.tables = Tables(self.dynamodb, self.scheduler.clock, self.random)
         self.s3 = S3(BUCKET)
@@ -91,7 +97,7 @@ class World:
             self.s3,
             self.scheduler.clock,
             self.scheduler.after,
-            lambda table: self.export_plans.get(table, ExportPlan()),
+            lambda table: self.plan_export(table),
             self.random.randbytes,
         )
         self.ledger = self.dynamodb.create_table(LEDGER, **LEDGER_DEFINITION)
@@ -104,7 +110,7 @@ class World:
         self.bus = Bus(self, concurrency=concurrency or self.random.choice((2, 5, 20)))
         self.s3.on_create = self._object_created
         self.effects = self._all_effects()
-        self.settings = read_settings(self._environ())
+        self.settings = read_settings({**self._environ(), **(environ or {})})
         self.operator = Process("operator")
         self.operator_tasks: list[Task] = []
         self.rows_in_flight: set[tuple[str, ...]] = set()  # of transactions

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tests.simulation.aws.expressions import Item, comparable, condition, holds, updated
+from tests.simulation.aws.history import History
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -50,6 +51,8 @@ class Table:
     indexes: dict[str, Index] = field(default_factory=dict)
     has_recovery: bool = True
     recovery_days: int = 35
+    recovery_since_ms: int = 0
+    history: History | None = None  # since then; of the tables that are backed up
     active_at_ms: int = 0  # until then it is being made
     tags: dict[str, str] = field(default_factory=dict)
     tags_shown_at_ms: int = 0
@@ -169,6 +172,8 @@ class DynamoDB:
     def _put(self, table: Table, key: KeyTuple, new: Item | None) -> None:
         old = table.items.get(key)
         self.on_write(table, key, old, new)
+        if table.history is not None:
+            table.history.add(self._clock(), key, old)
         table.set(key, new)
         if table.indexes:
             self._lag(lambda: self._index(table, key))

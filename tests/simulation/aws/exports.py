@@ -1,15 +1,17 @@
-"""Native exports: a snapshot at the call, files that appear one after another, then the summary and its event, and
-DescribeExport saying COMPLETED a moment later. Slow, failing and silent ones on request."""
+"""Native exports: what they hold is decided at the call; files appear one after another, then the summary and
+its event, and DescribeExport says COMPLETED a moment later. Slow, failing and silent ones on request."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import IO, Any
 
+from chalicelib.clock import epoch_ms
+from sandbox.exports.incremental import Change, write_incremental_export
 from sandbox.exports.layout import one_part_etag
-from sandbox.exports.writer import write_export
+from sandbox.exports.writer import WrittenExport, write_export
 from tests.simulation.aws.dynamodb import Answer, DynamoDB, Request, Table, error
 from tests.simulation.aws.expressions import Item
 from tests.simulation.aws.s3 import S3
@@ -17,6 +19,13 @@ from tests.simulation.aws.s3 import S3
 _TOKEN_MS = 8 * 3600 * 1000
 _MIN_DELAY_US = 1_000
 _LATE_US = 20_000_000
+_LAGS_MS = 5 * 60_000  # what can be restored, behind now
+_LEAST_WINDOW_MS = 15 * 60_000
+_DAY_MS = 24 * 3600 * 1000
+_DESCRIBED = (
+    *("TableArn", "S3Bucket", "S3Prefix", "ExportFormat", "ClientToken", "ExportTime", "ExportType"),
+    "IncrementalExportSpecification",
+)
 AtLater = Callable[[int, Callable[[], None]], None]
 
 
@@ -25,13 +34,28 @@ class Export:
     arn: str
     request: Request
     started_at_ms: int
-    items: list[Item]
+    content: Sequence[Item] | Sequence[Change]
+    plan: "ExportPlan"
+    attempt: int = 1  # of the exports of one table, place and window
     status: str = "IN_PROGRESS"
     failure: tuple[str, str] | None = None
     ended_at_ms: int | None = None
     summary_key: str | None = None
     item_count: int = 0
-    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def table_name(self) -> str:
+        return str(self.request["TableArn"]).rsplit("/", 1)[-1]
+
+    @property
+    def window_ms(self) -> tuple[int, int] | None:
+        """Of an incremental export: from, inclusive, to, exclusive."""
+        return _window_ms(self.request)
+
+    @property
+    def what(self) -> tuple[Any, ...]:
+        """Of what it is, and where: two that are alike in this are one too many."""
+        return (self.request["TableArn"], self.request.get("S3Prefix"), self.window_ms)
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,10 @@ class ExportPlan:
     is_event_lost: bool = False
     is_damaged: bool = False  # its file list is not the one its checksum is of
     failure: tuple[str, str] | None = None
+    failing_attempts: int | None = None  # the first so many fail; None is all
+
+    def failure_of(self, attempt: int) -> tuple[str, str] | None:
+        return self.failure if self.failing_attempts is None or attempt <= self.failing_attempts else None
 
 
 class Staging:
@@ -85,6 +113,7 @@ class Exports:
         self._plan = plan
         self._random_bytes = random_bytes
         self.by_arn: dict[str, Export] = {}
+        self.most_running = 300
 
     # --- calls -----------------------------------------------------------------------------------------------
 
@@ -93,10 +122,12 @@ class Exports:
         if not table.has_recovery:
             recovery: dict[str, Any] = {"PointInTimeRecoveryStatus": "DISABLED"}
         else:
-            latest = datetime.fromtimestamp(self._clock() / 1000 - 300, UTC)
-            earliest = datetime.fromtimestamp(self._clock() / 1000 - 30 * 86400, UTC)
+            earliest_ms, latest_ms = self._recovery_ms(table)
             recovery = {"PointInTimeRecoveryStatus": "ENABLED", "RecoveryPeriodInDays": table.recovery_days}
-            recovery |= {"EarliestRestorableDateTime": earliest, "LatestRestorableDateTime": latest}
+            recovery |= {
+                "EarliestRestorableDateTime": datetime.fromtimestamp(earliest_ms / 1000, UTC),
+                "LatestRestorableDateTime": datetime.fromtimestamp(latest_ms / 1000, UTC),
+            }
         return {"ContinuousBackupsDescription": {"PointInTimeRecoveryDescription": recovery}}
 
     def export_table_to_point_in_time(self, request: Request) -> Answer:
@@ -110,6 +141,9 @@ class Exports:
                 return {"ExportDescription": self._described(export)}
         if not table.has_recovery:
             raise error("PointInTimeRecoveryUnavailableException", operation, "point in time recovery is not enabled")
+        if sum(export.status == "IN_PROGRESS" for export in self.by_arn.values()) >= self.most_running:
+            raise error("LimitExceededException", operation, "too many exports run at once")
+        self._check_times(table, request)
         export = self._begin(table, request)
         return {"ExportDescription": self._described(export)}
 
@@ -124,33 +158,61 @@ class Exports:
         found.sort(key=lambda export: export.arn, reverse=True)
         return {"ExportSummaries": [{"ExportArn": each.arn, "ExportStatus": each.status} for each in found]}
 
+    # --- times -----------------------------------------------------------------------------------------------
+
+    def _recovery_ms(self, table: Table) -> tuple[int, int]:
+        """From when to when the table is known."""
+        now_ms = self._clock()
+        earliest_ms = max(table.recovery_since_ms, now_ms - table.recovery_days * _DAY_MS)
+        return earliest_ms, max(earliest_ms, now_ms - _LAGS_MS)
+
+    def _check_times(self, table: Table, request: Request) -> None:
+        """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport_Requesting.html"""
+        operation = "ExportTableToPointInTime"
+        earliest_ms, latest_ms = self._recovery_ms(table)
+        window_ms = _window_ms(request)
+        if (window_ms is not None) != (request.get("ExportType") == "INCREMENTAL_EXPORT"):
+            raise error("ValidationException", operation, "ExportType and specification contradict each other")
+        if window_ms is None:
+            asked = request.get("ExportTime")
+            if asked is not None and not earliest_ms <= epoch_ms(asked) <= latest_ms:
+                raise error("InvalidExportTimeException", operation, "Export Time is invalid")
+            return
+        from_ms, to_ms = window_ms
+        if from_ms % 1000 or to_ms % 1000:
+            raise error("ValidationException", operation, "times are whole seconds")
+        if not (earliest_ms <= from_ms and to_ms <= latest_ms and _LEAST_WINDOW_MS <= to_ms - from_ms <= _DAY_MS):
+            raise error("InvalidExportTimeException", operation, f"from {from_ms} to {to_ms} cannot be exported")
+
+    def _content(self, table: Table, request: Request) -> Sequence[Item] | Sequence[Change]:
+        window_ms = _window_ms(request)
+        if window_ms is not None:
+            assert table.history is not None
+            return table.history.changes(*window_ms, table.items)
+        items = table.items
+        if "ExportTime" in request:
+            assert table.history is not None
+            items = table.history.items_before(epoch_ms(request["ExportTime"]), items)
+        return [dict(item) for item in items.values()]
+
     # --- what an export does ---------------------------------------------------------------------------------
 
     def _begin(self, table: Table, request: Request) -> Export:
         arn = f"{table.arn}/export/{self._clock():014d}-{self._random_bytes(4).hex()}"
-        export = Export(arn, dict(request), self._clock(), [dict(item) for item in table.items.values()])
-        self.by_arn[arn] = export
         plan = self._plan(table.name)
+        export = Export(arn, dict(request), self._clock(), self._content(table, request), plan)
+        export.attempt += sum(each.what == export.what for each in self.by_arn.values())
+        self.by_arn[arn] = export
         self._later(plan.files_after_us, lambda: self._write(table, export, plan))
         return export
 
     def _write(self, table: Table, export: Export, plan: ExportPlan) -> None:
-        if plan.failure is not None:
-            export.status, export.failure, export.ended_at_ms = "FAILED", plan.failure, self._clock()
+        failure = plan.failure_of(export.attempt)
+        if failure is not None:
+            export.status, export.failure, export.ended_at_ms = "FAILED", failure, self._clock()
             return
         staging = Staging()
-        written = write_export(
-            staging,
-            bucket=export.request["S3Bucket"],
-            prefix=export.request.get("S3Prefix"),
-            table_arn=table.arn,
-            items=export.items,
-            key_names=list(table.keys),
-            export_id=export.arn.rsplit("/", 1)[-1],
-            now_ms=self._clock,
-            partitions=3,
-            random_bytes=self._random_bytes,
-        )
+        written = self._written(staging, table, export)
         summary = written.summary_key
         late = [key for key in staging.objects if key.endswith(".md5") and plan.is_md5_late]
         if plan.is_damaged:
@@ -173,6 +235,26 @@ class Exports:
 
         self._later(plan.summary_after_us, summarise)
 
+    def _written(self, staging: Staging, table: Table, export: Export) -> WrittenExport:
+        common: dict[str, Any] = {
+            "bucket": export.request["S3Bucket"],
+            "prefix": export.request.get("S3Prefix"),
+            "table_arn": table.arn,
+            "key_names": list(table.keys),
+            "export_id": export.arn.rsplit("/", 1)[-1],
+            "now_ms": self._clock,
+            "partitions": 3,
+            "random_bytes": self._random_bytes,
+        }
+        content: Any = export.content
+        if export.window_ms is None:
+            asked = export.request.get("ExportTime")
+            moment_ms = export.started_at_ms if asked is None else epoch_ms(asked)
+            return write_export(staging, items=content, export_time_ms=moment_ms, **common)
+        from_ms, to_ms = export.window_ms
+        view = export.request["IncrementalExportSpecification"]["ExportViewType"]
+        return write_incremental_export(staging, records=content, from_ms=from_ms, to_ms=to_ms, view=view, **common)
+
     def _store(self, key: str, body: bytes) -> None:
         self._s3.put(key, body)
 
@@ -185,8 +267,7 @@ class Exports:
         self._s3.on_create = on_create
 
     def _described(self, export: Export) -> dict[str, Any]:
-        names = ("TableArn", "S3Bucket", "S3Prefix", "ExportFormat", "ClientToken", "ExportTime")
-        described = {name: export.request[name] for name in names if name in export.request}
+        described = {name: export.request[name] for name in _DESCRIBED if name in export.request}
         described |= {"ExportArn": export.arn, "ExportStatus": export.status}
         if export.ended_at_ms is not None:
             described["EndTime"] = datetime.fromtimestamp(export.ended_at_ms / 1000, UTC)
@@ -195,3 +276,8 @@ class Exports:
         if export.status == "COMPLETED":
             described |= {"ExportManifest": export.summary_key, "ItemCount": export.item_count}
         return described
+
+
+def _window_ms(request: Request) -> tuple[int, int] | None:
+    said = request.get("IncrementalExportSpecification")
+    return None if said is None else (epoch_ms(said["ExportFromTime"]), epoch_ms(said["ExportToTime"]))

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.aws.dynamodb import Answer, DynamoDB, Request, Table, error
+from tests.simulation.aws.history import History
 
 _MADE_AFTER_MS = (500, 4_000)
 _TAGS_SHOWN_AFTER_MS = (0, 3_000)
@@ -93,6 +94,8 @@ class Tables:
     def update_continuous_backups(self, request: Request) -> Answer:
         table = self._active(request["TableName"], "UpdateContinuousBackups")
         wanted = request["PointInTimeRecoverySpecification"]
+        if wanted["PointInTimeRecoveryEnabled"] and not table.has_recovery:
+            table.recovery_since_ms, table.history = self._clock(), History()
         table.has_recovery = wanted["PointInTimeRecoveryEnabled"]
         table.recovery_days = wanted.get("RecoveryPeriodInDays", table.recovery_days)
         self.on_change(table, "recovery")

@@ -35,7 +35,7 @@ from tests.simulation.threads import SimulatedThread
 _BATCH = 25
 
 
-@mutation("three-at-once", "restore-many", "cycle")
+@mutation("cancelled-in-safeguarding", "resumed-in-verifying", "three-at-once")
 def a_conditional_dropped() -> Iterator[None]:
     """A restore is moved on without looking where it stands."""
     write = Ledger.write
@@ -103,6 +103,8 @@ def manifest_written_before_verification() -> Iterator[None]:
             files_key=summary["manifestFilesS3Key"],
             files_md5=md5_of(file_list),
             export_time=summary["exportTime"],
+            export_from=None,
+            export_to=None,
             item_count=summary["itemCount"],
             billed_size_bytes=0,
             size_bytes=0,

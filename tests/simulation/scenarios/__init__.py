@@ -2,7 +2,7 @@
 what must be true; what must be true of every restore and every set stands in `verdict`."""
 
 from chalicelib.restore.model import Status
-from tests.simulation.scenarios import backups, chains, disasters, restores, resuming
+from tests.simulation.scenarios import backups, chains, disasters, increments, restores, resuming
 from tests.simulation.scenarios.scenario import Scenario
 
 __all__ = ["SCENARIOS", "Scenario"]
@@ -22,6 +22,10 @@ SCENARIOS: dict[str, type[Scenario]] = {
     "lost-exports": backups.LostExports,
     "lost-exports-beyond-tokens": backups.LostExportsBeyondTokens,
     "overdue": backups.Overdue,
+    "export-quota": backups.ExportQuota,
+    "export-retries": backups.ExportRetries,
+    "incremental-days": increments.IncrementalDays,
+    "lost-parts": increments.LostParts,
     "restore-one": restores.RestoreOne,
     "clear-and-restore": restores.ClearAndRestore,
     "restore-many": restores.RestoreMany,

@@ -1,9 +1,12 @@
 """Stories of backups: the day's set, and what happens to its exports."""
 
+from collections import Counter
+
 from chalicelib.backup import starter, sweep
 from tests.simulation import operators
 from tests.simulation.aws.exports import ExportPlan
 from tests.simulation.chains import Chain, standing_items
+from tests.simulation.faults import Fault
 from tests.simulation.scenarios.scenario import CONFIGURED, Scenario
 from tests.simulation.sets import create_table
 from tests.simulation.verdict import Expected
@@ -100,3 +103,68 @@ class LostExportsBeyondTokens(LostExports):
     """The same when DynamoDB has forgotten the tokens: running exports are found by where they write."""
 
     constants = ((starter, "_TOKEN_IS_SAFE_MS", 0),)
+
+
+class ExportQuota(Scenario):
+    """More tables than DynamoDB exports at once, in this account by us and by others: they wait their turn."""
+
+    schedules = True
+    configured = tuple(f"table-{number}" for number in range(9))
+    constants = ((starter, "POOL_SIZE", 3),)  # how many find at once that it is full
+    most_running = 3
+
+    def begin(self) -> None:
+        for name in self.configured:
+            create_table(self.world, name, standing_items(name, 4))
+        self.world.exports.most_running = self.most_running
+        self.world.plan_export = self._plan
+        self.verdict.sets["2026-11-21"] = dict.fromkeys(self.configured, "COMPLETED")
+        self.world.bus.schedule_exports(self.random.randrange(1_000_000))
+
+    def _plan(self, table: str) -> ExportPlan:
+        return ExportPlan(self.random.randrange(1_000_000, 100_000_000), is_event_lost=self.random.random() < 0.2)
+
+    def judge(self) -> None:
+        super().judge()
+        if len(self.world.exports.by_arn) != len(self.configured):
+            self.world.watch.violated(f"{len(self.world.exports.by_arn)} exports of {len(self.configured)} tables")
+        refused = Counter(
+            process
+            for _, process, what, _, _, refusal in self.world.trace.entries
+            if what == "dynamodb.export_table_to_point_in_time" and refusal == "LimitExceededException"
+        )
+        for process, count in refused.items():
+            if count > starter.POOL_SIZE:
+                self.world.watch.violated(f"{process} asked {count} times although no more exports were taken")
+
+
+class ExportRetries(Scenario):
+    """Exports that fail on DynamoDB's side: twice, again and again, and for good."""
+
+    schedules = True
+    configured = ("fails-twice", "fails-always", "fails-for-good", "fails-silently")
+
+    def begin(self) -> None:
+        self.world.faults.happens_often(Fault.ERROR_AFTER)
+        for name in self.configured:
+            create_table(self.world, name, standing_items(name, 6))
+        lasts_us = self.random.randrange(1_000_000, 200_000_000)
+        broke_off = ("InternalServerError", "it broke off")
+        plans = self.world.export_plans
+        plans["fails-twice"] = ExportPlan(lasts_us, failure=broke_off, failing_attempts=2)
+        plans["fails-always"] = ExportPlan(failure=broke_off)
+        plans["fails-for-good"] = ExportPlan(lasts_us, failure=("S3AccessDenied", "Access Denied"))
+        plans["fails-silently"] = ExportPlan(failure=broke_off, failing_attempts=1, is_event_lost=True)
+        self.verdict.sets["2026-11-21"] = {
+            "fails-twice": "COMPLETED",
+            "fails-always": "InternalServerError",
+            "fails-for-good": "S3AccessDenied",
+            "fails-silently": "COMPLETED",
+        }
+        self.world.bus.schedule_exports(self.random.randrange(1_000_000))
+
+    def judge(self) -> None:
+        super().judge()
+        made = Counter(export.table_name for export in self.world.exports.by_arn.values())
+        if made != {"fails-twice": 3, "fails-always": 3, "fails-for-good": 1, "fails-silently": 2}:
+            self.world.watch.violated(f"so many exports were started: {dict(made)}")

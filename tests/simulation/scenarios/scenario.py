@@ -1,7 +1,7 @@
 """What all stories have: a world, people who do things in it, and a verdict on what they come to."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -21,6 +21,8 @@ class Scenario(ABC):
     threads: int | None = None  # of a worker that loads; drawn where it does not matter
     constants: tuple[tuple[Any, str, Any], ...] = ()  # of the service, where its own would take days to matter
     schedules = False  # whether the daily schedule runs in it
+    environ: Mapping[str, str] = {}  # settings beside those of every world
+    faulty_minutes: float | None = None  # of a story that takes days; drawn where it does not matter
 
     def __init__(self, world: World, random: Random) -> None:
         self.world = world
