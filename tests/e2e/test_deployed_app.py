@@ -141,6 +141,7 @@ def test_a_target_under_restore_is_refused_and_a_cancelled_restore_gives_it_back
     assert wait_for("the second restore", lambda: ended(api, second))["status"] == "COMPLETED"
 
 
+@pytest.mark.thorough  # its claim has to lapse; the simulation kills workers at every call
 def test_a_worker_killed_in_the_middle_of_a_restore_loses_nothing(sandbox, api, demonstrated):
     dynamodb = emulator_client("dynamodb", sandbox.endpoint_url)
     scan_in_wire_form(dynamodb)

@@ -22,7 +22,7 @@ from tests.e2e.privilege import every_kind, marked
 from tests.e2e.privilege.stand import Stand
 
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
-_CONTINUED = "2026-01-03"  # a set of an earlier day that stays as it is
+_CONTINUED = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86_400))  # yesterday's set, which stays as it is
 
 
 @dataclass

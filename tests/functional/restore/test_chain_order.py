@@ -249,7 +249,7 @@ def test_a_link_given_up_after_its_workers_died_again_and_again_stops_the_later_
     assert "given up" in restore["failures"][0]
 
 
-@pytest.mark.parametrize("mode", ["overwrite", "changed_only", "missing_only"])
+@pytest.mark.parametrize("mode", ["overwrite", *thorough(("changed_only", "missing_only"))])
 @pytest.mark.parametrize("date", [LAST, *thorough((BASE, FIRST, SECOND))])
 def test_every_set_of_a_chain_comes_to_what_the_table_was_then(world, monkeypatch, mode, date):
     """Also where the keys of the increments do not fit into one turn."""

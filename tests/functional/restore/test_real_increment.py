@@ -16,6 +16,7 @@ from chalicelib.clock import from_iso
 from chalicelib.restore.datapath.raw_batch import attributes
 from tests.functional.restore.faults import counts
 from tests.functional.restore.world import BUCKET, PREFIX, World
+from tests.thorough import thorough
 
 SAMPLE = Path(__file__).parents[4] / "shared" / "export-samples" / "bucket" / "real-6" / "AWSDynamoDB"
 KEYS = (("pk", "S", "HASH"), ("sk", "S", "RANGE"))
@@ -69,7 +70,7 @@ def replace_increment(world: World, summary_path: Path, summary: dict[str, Any])
     world.s3.put_object(Bucket=BUCKET, Key=key, Body=encode_manifest(changed))
 
 
-@pytest.mark.parametrize("mode", ["overwrite", "changed_only", "missing_only"])
+@pytest.mark.parametrize("mode", ["overwrite", *thorough(("changed_only", "missing_only"))])
 def test_a_real_increment_is_restored_on_its_base(world, mode):
     expected = back_up(world)
     dry = world.restore(backup_date=INCREMENT, mode=mode, dry_run=True)
