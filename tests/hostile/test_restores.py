@@ -13,6 +13,7 @@ import pytest
 
 from chalicelib.api.problems import problem
 from chalicelib.backup.export_files import md5_of
+from chalicelib.backup.manifest import LARGEST_MANIFEST_BYTES
 from chalicelib.backup.reading import latest_manifest, read_manifest
 from chalicelib.errors import ManifestInvalid, NotFound
 from chalicelib.restore.phases import pinning
@@ -180,10 +181,10 @@ def test_a_manifest_of_gigabytes_is_not_read_to_its_end(prepared):
         def get_object(self, **_: Any) -> Document:
             return {"Body": Endless(), "ETag": '"e"', "ContentLength": 5}
 
-    with pytest.raises(ManifestInvalid, match="more than 16777216 bytes"):
+    with pytest.raises(ManifestInvalid, match=f"more than {LARGEST_MANIFEST_BYTES} bytes"):
         read_manifest(Endlessly(), BUCKET, PREFIX, DATE)
     assert read_bytes[-1] == 0
-    assert sum(read_bytes) <= 16 * 1024 * 1024 + 1
+    assert sum(read_bytes) <= LARGEST_MANIFEST_BYTES + 1
 
 
 def test_a_manifest_with_too_many_tables_is_refused(prepared):
