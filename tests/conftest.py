@@ -22,7 +22,7 @@ def _answer_attribute_values_at_once() -> None:
             return value.get(key)
         return get_value(self, value, key, shape)
 
-    ResponseSerializer.get_value = get_at_once  # type: ignore[method-assign]
+    ResponseSerializer.get_value = get_at_once  # type: ignore[method-assign]  # moto has no hook: it is replaced
 
 
 _answer_attribute_values_at_once()
