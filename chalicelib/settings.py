@@ -1,8 +1,7 @@
 """Settings: read from the environment once, validated as a whole, frozen.
 
 A wrong environment raises SettingsInvalid naming every fault of every variable at once, so that one deploy
-mends them all. A variable whose feature this version lacks is refused, not ignored: a retention that nothing
-carries out would be a promise broken in silence.
+mends them all. A setting that would change nothing is refused, not ignored: a promise broken in silence.
 """
 
 import json
@@ -28,12 +27,14 @@ _EVERY_DAY = frozenset({"0", "EVERYDAY"})
 _FLAGS = ("true", "false")
 _STRATEGIES = ("full", "weekly-full")
 _WEEKDAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
-_NOT_YET = (
-    "ON_DEMAND_BACKUPS",
-    "RETENTION_DAYS",
-    "RETENTION_MINIMUM",
-    "NOTIFICATION_TOPIC",
-)
+_PERIODS = ("RETENTION_DAILY", "RETENTION_WEEKLY", "RETENTION_MONTHLY", "RETENTION_YEARLY")
+_ON_DEMAND = ("none", "daily")
+# It stands in the names of on-demand backups, which have 255 characters.
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+# https://docs.aws.amazon.com/sns/latest/dg/sns-create-topic.html
+_TOPIC_ARN = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?\Z")
+_EVENT_BUS = re.compile(r"[A-Za-z0-9_./:-]{1,400}\Z")  # a name, or an ARN
+_MOST_DAYS = 36_500
 
 
 class Origins(NamedTuple):
@@ -68,6 +69,30 @@ class RequestPrices:
     read_usd_per_million: float
 
 
+class Retention(NamedTuple):
+    """How long what is made stays. Days: None is for ever. `daily` to `yearly`: of how many such periods the last set
+    stays. `minimum`: of sets, and of each table's scheduled on-demand backups."""
+
+    days: int | None = None
+    minimum: int = 3
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    on_demand_days: int | None = None
+    safety_days: int | None = None
+
+
+class Telling(NamedTuple):
+    """Who is told. `topic`: an SNS topic's ARN; None tells nobody. `longest_age_hours`: of a table's newest complete
+    backup, before it is told; None never."""
+
+    topic: str | None = None
+    event_bus: str = "default"
+    overdue_after_hours: int = 6
+    longest_age_hours: int | None = 36
+
+
 class Settings(NamedTuple):
     backup_bucket: str
     environment: str
@@ -85,6 +110,10 @@ class Settings(NamedTuple):
     dynamodb_prices: RequestPrices | None = None
     enable_pitr: bool = False
     full_export_day: int | None = None  # of increments in between: the weekday of full exports, Monday is 0
+    on_demand_daily: bool = False  # a native on-demand backup of each table, too
+    retention: Retention = Retention()
+    telling: Telling = Telling()
+    prune_schedule: str = "cron(0 5 * * ? *)"
 
 
 class _Reader:
@@ -115,10 +144,12 @@ class _Reader:
     def optional(self, name: str, *, pattern: re.Pattern[str], allowed: str) -> str | None:
         return self.text(name, "", pattern=pattern, allowed=allowed) or None
 
-    def one_of(self, name: str, allowed: tuple[str, ...], later: str) -> None:
+    def one_of(self, name: str, allowed: tuple[str, ...], more: str = "") -> str:
+        """The first one, where it is not set."""
         value = self.text(name, allowed[0])
         if value not in allowed:
-            self.fault(name, f"is {value!r}", f"this version allows: {', '.join(allowed)} ({later})")
+            self.fault(name, f"is {value!r}", f"this version allows: {', '.join(allowed)}{more}")
+        return value
 
     def number(self, name: str, default: int | None, lowest: int, highest: int) -> int | None:
         value = self._environ.get(name, "").strip()
@@ -155,7 +186,7 @@ def read_settings(environ: Mapping[str, str], origins: Origins = _ENVIRONMENT_AL
     reader = _Reader(environ, origins)
     settings = Settings(
         backup_bucket=reader.text("BACKUP_BUCKET", pattern=_BUCKET_NAME, allowed="the name of an S3 bucket"),
-        environment=reader.text("ENVIRONMENT"),
+        environment=reader.text("ENVIRONMENT", pattern=_ENVIRONMENT, allowed="up to 64 of a-z A-Z 0-9 _ . -"),
         dynamodb_tables=_tables(reader),
         s3_exports_prefix=reader.text(
             "S3_EXPORTS_PREFIX",
@@ -183,11 +214,14 @@ def read_settings(environ: Mapping[str, str], origins: Origins = _ENVIRONMENT_AL
         dynamodb_prices=_prices(reader),
         enable_pitr=reader.flag("ENABLE_PITR"),
         full_export_day=_full_export_day(reader),
+        on_demand_daily=reader.one_of("ON_DEMAND_BACKUPS", _ON_DEMAND) == "daily",
+        retention=_retention(reader),
+        telling=_telling(reader),
+        prune_schedule=reader.text(
+            "PRUNE_SCHEDULE", "cron(0 5 * * ? *)", pattern=_SCHEDULE, allowed="cron(...) or rate(...)"
+        ),
     )
-    reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), "ION comes later")
-    for name in _NOT_YET:
-        if reader.is_set(name):
-            reader.fault(name, "is set", "this version does not support it: unset it")
+    reader.one_of("EXPORT_FORMAT", ("DYNAMODB_JSON",), " (ION comes later)")
     if reader.faults:
         raise SettingsInvalid(reader.faults)
     return settings
@@ -202,11 +236,45 @@ def _schedule(reader: _Reader) -> str:
     return text
 
 
+def _retention(reader: _Reader) -> Retention:
+    """Whoever counts periods, or sets a minimum, and no days, believes that something goes: nothing would."""
+    days = reader.number("RETENTION_DAYS", None, 1, _MOST_DAYS)
+    minimum = reader.number("RETENTION_MINIMUM", None, 1, 1000)
+    daily, weekly, monthly, yearly = (reader.number(name, 0, 0, 1000) or 0 for name in _PERIODS)
+    on_demand_days = reader.number("ON_DEMAND_RETENTION_DAYS", days, 1, _MOST_DAYS)
+    if days is None:
+        for name, count in zip(_PERIODS, (daily, weekly, monthly, yearly), strict=True):
+            if count:
+                reader.fault(name, "is for RETENTION_DAYS, without which every set stays: set that, or unset it")
+        if minimum is not None and on_demand_days is None:
+            reader.fault("RETENTION_MINIMUM", "is for RETENTION_DAYS, without which all stays: set that, or unset it")
+    return Retention(
+        days,
+        Retention().minimum if minimum is None else minimum,
+        daily,
+        weekly,
+        monthly,
+        yearly,
+        on_demand_days=on_demand_days,
+        safety_days=reader.number("SAFETY_BACKUP_RETENTION_DAYS", None, 1, _MOST_DAYS),
+    )
+
+
+def _telling(reader: _Reader) -> Telling:
+    default = Telling()
+    return Telling(
+        topic=reader.optional("NOTIFICATION_TOPIC", pattern=_TOPIC_ARN, allowed="the ARN of an SNS topic"),
+        event_bus=reader.text(
+            "EVENT_BUS", default.event_bus, pattern=_EVENT_BUS, allowed="the name or ARN of an EventBridge event bus"
+        ),
+        overdue_after_hours=reader.number("OVERDUE_AFTER_HOURS", default.overdue_after_hours, 1, 24) or 0,
+        longest_age_hours=reader.number("LONGEST_BACKUP_AGE_HOURS", default.longest_age_hours, 0, 24 * 400) or None,
+    )
+
+
 def _full_export_day(reader: _Reader) -> int | None:
     """None: full exports every day."""
-    strategy = reader.text("EXPORT_STRATEGY", "full")
-    if strategy not in _STRATEGIES:
-        reader.fault("EXPORT_STRATEGY", f"is {strategy!r}", f"allowed: {', '.join(_STRATEGIES)}")
+    strategy = reader.one_of("EXPORT_STRATEGY", _STRATEGIES)
     day = reader.text("FULL_EXPORT_DAY", _WEEKDAYS[-1]).upper()
     if day not in _WEEKDAYS:
         reader.fault("FULL_EXPORT_DAY", f"is {day!r}", f"allowed: {', '.join(_WEEKDAYS)}")

@@ -76,6 +76,7 @@ class Catalog:
         for row in self._ledger.query(set_key(backup_date).pk):
             if row["sk"] == _SET_SK:
                 set_row = decode(row, SetRow)
+            if not str(row["sk"]).startswith(_EXPORT_PREFIX):
                 continue
             try:
                 exports.append(decode(row, ExportRow))
@@ -85,10 +86,16 @@ class Catalog:
             raise NotFound("backup_not_found", f"the ledger knows no backup {backup_date}")
         return SetRecord(set_row, exports, corrupt)
 
-    def open_dates(self) -> list[str]:
-        """Sets with something left to do, oldest first; one query. The index may lag behind by a moment."""
+    def open_work(self) -> list[tuple[str, str]]:
+        """All of the backup side with something left to do, each once, oldest first; one query. Kind and name, as its
+        rows' `pk` has them: a set is `BACKUP` and its date. The index may lag behind by a moment."""
         rows = self._ledger.query_index(OPEN_INDEX, KIND)
-        return [str(row["pk"]).removeprefix("BACKUP#") for row in rows]
+        parts = (str(row["pk"]).partition("#") for row in rows)
+        return list(dict.fromkeys((kind, name) for kind, _, name in parts))
+
+    def open_dates(self) -> list[str]:
+        """Sets with something left to do, oldest first."""
+        return [name for kind, name in self.open_work() if kind == KIND]
 
     def list_page(self, *, limit: int, before: str | None) -> list[Row]:
         return self._ledger.list_page(KIND, limit=limit, before=before)

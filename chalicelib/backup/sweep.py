@@ -5,8 +5,9 @@ stops only what depends on it.
 """
 
 import logging
+from collections.abc import Callable, Mapping
 
-from chalicelib.backup.catalog import Catalog
+from chalicelib.backup.catalog import KIND, Catalog
 from chalicelib.backup.closing import Closer
 from chalicelib.backup.failures import AwsError, text_of
 from chalicelib.backup.recorder import Outcome, Recorder
@@ -22,27 +23,40 @@ CHECK_EVERY_MS = 60 * 1000
 _BUDGET_MS = 40 * 1000  # reconcile runs every minute and must end before; the rest is the next run's
 
 
+CarryOn = Callable[[str, int], None]  # what is named, and when to stop, in epoch milliseconds
+
+
 class BackupSweep:
-    def __init__(self, catalog: Catalog, starter: Starter, recorder: Recorder, closer: Closer, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        starter: Starter,
+        recorder: Recorder,
+        closer: Closer,
+        clock: Clock,
+        others: Mapping[str, CarryOn] | None = None,
+    ) -> None:
+        """`others`: for each kind of open work that is no set, what carries it on."""
         self._catalog = catalog
         self._starter = starter
         self._recorder = recorder
         self._closer = closer
         self._clock = clock
+        self._carry_on: dict[str, CarryOn] = {KIND: self._look_at, **(others or {})}
 
     def run(self) -> list[str]:
-        """The names of the sets it looked at."""
+        """The names of what it looked at."""
         stop_at_ms = self._clock() + _BUDGET_MS
         seen = []
-        for backup_date in self._catalog.open_dates():
+        for kind, name in self._catalog.open_work():
             if self._clock() >= stop_at_ms:
                 break
-            seen.append(backup_date)
+            seen.append(name)
             try:
-                self._look_at(backup_date, stop_at_ms)
+                self._carry_on[kind](name, stop_at_ms)
             except Exception as error:
                 # Whatever is wrong with one set, the next one still has its turn.
-                fields = {"backup_date": backup_date, "error": str(error)}
+                fields = {"kind": kind, "backup_date": name, "error": str(error)}
                 logger.error("backup cannot be carried on", exc_info=error, extra=fields)
         return seen
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chalicelib.errors import SettingsInvalid
 from chalicelib.selection import Selection, parse_entry
-from chalicelib.settings import AsOf, RequestPrices, Settings, read_settings
+from chalicelib.settings import AsOf, RequestPrices, Retention, Settings, Telling, read_settings
 
 REQUIRED = {"BACKUP_BUCKET": "backups", "ENVIRONMENT": "tests", "DYNAMODB_TABLES": '["orders", "catalog"]'}
 
@@ -91,7 +91,22 @@ def test_every_fault_of_every_variable_is_named_at_once():
         ("EXPORT_STRATEGY", "weekly", "full, weekly-full"),
         ("ENABLE_PITR", "yes", "true, false"),
         ("FULL_EXPORT_DAY", "SUNDAY", "EXPORT_STRATEGY=weekly-full"),
-        ("RETENTION_DAYS", "30", "unset it"),
+        ("ENVIRONMENT", "prod eu", "a-z A-Z 0-9"),
+        ("ENVIRONMENT", "x" * 65, "up to 64"),
+        ("RETENTION_DAYS", "0", "from 1 to 36500"),
+        ("RETENTION_MINIMUM", "0", "from 1 to 1000"),
+        ("RETENTION_MINIMUM", "3", "is for RETENTION_DAYS"),
+        ("RETENTION_DAILY", "7", "is for RETENTION_DAYS"),
+        ("RETENTION_YEARLY", "some", "from 0 to 1000"),
+        ("ON_DEMAND_BACKUPS", "weekly", "none, daily"),
+        ("ON_DEMAND_RETENTION_DAYS", "-1", "from 1 to 36500"),
+        ("SAFETY_BACKUP_RETENTION_DAYS", "ever", "from 1 to 36500"),
+        ("PRUNE_SCHEDULE", "daily", "cron(...)"),
+        ("NOTIFICATION_TOPIC", "my-topic", "ARN of an SNS topic"),
+        ("NOTIFICATION_TOPIC", "arn:aws:sqs:us-east-1:123456789012:queue", "ARN of an SNS topic"),
+        ("EVENT_BUS", "my bus", "event bus"),
+        ("OVERDUE_AFTER_HOURS", "25", "from 1 to 24"),
+        ("LONGEST_BACKUP_AGE_HOURS", "1.5", "from 0 to 9600"),
         ("DYNAMODB_TABLES", "orders", "JSON array"),
         ("DYNAMODB_TABLES", "{}", "JSON array"),
         ("DYNAMODB_TABLES", "[]", "JSON array"),
@@ -110,6 +125,28 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name, value, said):
     found = faults(**{name: value})
     assert list(found) == [name]
     assert said in found[name]
+
+
+def test_retention_is_off_unless_days_are_set():
+    assert read().retention == Retention(days=None, minimum=3, on_demand_days=None, safety_days=None)
+    counted = {"RETENTION_DAILY": "7", "RETENTION_WEEKLY": "5", "RETENTION_MONTHLY": "12", "RETENTION_YEARLY": "10"}
+    found = read(RETENTION_DAYS="14", RETENTION_MINIMUM="2", **counted).retention
+    assert found == Retention(14, 2, 7, 5, 12, 10, on_demand_days=14, safety_days=None)
+
+
+def test_on_demand_backups_have_a_retention_of_their_own():
+    found = read(ON_DEMAND_BACKUPS="daily", ON_DEMAND_RETENTION_DAYS="7", SAFETY_BACKUP_RETENTION_DAYS="90")
+    assert found.on_demand_daily
+    assert found.retention == Retention(days=None, on_demand_days=7, safety_days=90)
+    assert read(RETENTION_DAYS="30", ON_DEMAND_RETENTION_DAYS="7").retention.on_demand_days == 7
+    assert read(ON_DEMAND_RETENTION_DAYS="7", RETENTION_MINIMUM="5").retention.minimum == 5
+
+
+def test_who_is_told():
+    topic = "arn:aws:sns:eu-central-1:123456789012:backups"
+    assert read().telling == Telling(None, "default", 6, 36)
+    found = read(NOTIFICATION_TOPIC=topic, EVENT_BUS="ops", OVERDUE_AFTER_HOURS="3", LONGEST_BACKUP_AGE_HOURS="0")
+    assert found.telling == Telling(topic, "ops", 3, None)
 
 
 @pytest.mark.parametrize(
