@@ -48,3 +48,8 @@ def record_dead_letter(event: SQSEvent) -> object:
 @app.schedule(Rate(1, unit=Rate.MINUTES))
 def reconcile(event: CloudWatchEvent) -> object:
     return entry.reconcile(services())
+
+
+@app.schedule(settings.prune_schedule)
+def prune(event: CloudWatchEvent) -> object:
+    return entry.prune(services(), event.context)

@@ -15,7 +15,7 @@ from benchmarks.cache import cache_folder
 from benchmarks.errors import NotMeasurable
 from benchmarks.figures import Figures, Size, say
 
-NAMES = ("write_path", "memory", "keys_search", "planning", "api", "scale_out", "cold_start")
+NAMES = ("write_path", "memory", "keys_search", "planning", "starting", "api", "scale_out", "cold_start")
 README = Path(__file__).parent / "README.md"
 _RESULTS = "\n## Results\n"
 _SECTION = "### "

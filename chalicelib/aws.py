@@ -31,7 +31,14 @@ _CONFIG_OF_SCALING = _CONFIG.merge(
 _CONFIG_OF_SSM = _CONFIG.merge(
     Config(connect_timeout=1, read_timeout=2, retries={"mode": "standard", "total_max_attempts": 2})
 )
-_CONFIG_OF_SERVICE = {"ssm": _CONFIG_OF_SSM, "application-autoscaling": _CONFIG_OF_SCALING}
+# Reconcile tells people before it carries sets on: where nobody answers, a minute later is soon enough.
+_CONFIG_OF_TELLING = _CONFIG_OF_SCALING
+_CONFIG_OF_SERVICE = {
+    "ssm": _CONFIG_OF_SSM,
+    "application-autoscaling": _CONFIG_OF_SCALING,
+    "sns": _CONFIG_OF_TELLING,
+    "events": _CONFIG_OF_TELLING,
+}
 
 
 @cache
@@ -51,7 +58,31 @@ class Clients:
         if client is None:
             config = _CONFIG_OF_SERVICE.get(service, _CONFIG)
             client = self._by_service[service] = _session().create_client(service, config=config)
+            if service == "dynamodb":
+                client.meta.events.register(_ONCE, _give_up)
         return client
+
+
+# botocore sends a call again that got no answer, or an error of the server's own. CreateBackup has no token: the first
+# one may have made a backup all the same, and the second one would make another. What was refused made none.
+_ONCE = "needs-retry.dynamodb.CreateBackup"
+
+
+def _give_up(response: Any = None, caught_exception: Exception | None = None, operation: Any = None, **_: Any) -> None:
+    """Called after each attempt: what it raises ends the call, whatever botocore wants."""
+    if caught_exception is not None:
+        raise caught_exception
+    if response is not None and response[0].status_code >= 500:
+        raise ClientError(response[1], operation.name)
+
+
+def may_have_had_effect(error: Exception) -> bool:
+    """Whether a call that ended with it may have done its work. An error of the client's side says that it did not."""
+    return not isinstance(error, ClientError) or status_of(error) >= 500
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def error_code(error: ClientError) -> str:
@@ -90,5 +121,4 @@ DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperat
 
 def is_transient(error: ClientError) -> bool:
     """Whether the same call may succeed later without anybody changing anything."""
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return error_code(error) in TRANSIENT or int(status) >= 500
+    return error_code(error) in TRANSIENT or status_of(error) >= 500

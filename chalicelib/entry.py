@@ -7,15 +7,18 @@ What only some functions need is imported inside of theirs: every function impor
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote_plus
 
+from chalicelib.errors import Fault, RetentionIncomplete
 from chalicelib.services import Services
 
 logger = logging.getLogger("tablevault")
 
-EVENT_FUNCTIONS = ("start_exports", "record_export", "restore_shards", "record_dead_letter", "reconcile")
+EVENT_FUNCTIONS = ("start_exports", "record_export", "restore_shards", "record_dead_letter", "reconcile", "prune")
+# Before Lambda ends it: the calls under way then, with their repetitions, take up to half of it.
+_MARGIN_MS = 60_000
 
 
 def is_event_function(environ: Mapping[str, str]) -> bool:
@@ -25,7 +28,18 @@ def is_event_function(environ: Mapping[str, str]) -> bool:
 
 
 def start_exports(services: Services) -> dict[str, Any]:
-    return services.backups.start_scheduled()
+    """The day's set, and the run of its on-demand backups, which reconcile makes."""
+    steps: dict[str, Callable[[], Any]] = {"set": services.backups.start_scheduled}
+    if services.settings.on_demand_daily:
+        steps["on_demand"] = lambda: _begin_on_demand(services)
+    results = _each("start_exports", steps)
+    return {**results["set"], **{name: results[name] for name in results if name != "set"}}
+
+
+def _begin_on_demand(services: Services) -> dict[str, Any]:
+    name = services.backups.name_of_the_day()
+    services.on_demand.start(name, services.backups.choose, by_hand=False, stop_at_ms=services.clock())
+    return services.on_demand.result_of_run(name)
 
 
 def record_export(services: Services, event: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,14 +71,35 @@ def record_dead_letter(services: Services, record: dict[str, Any]) -> str:
 
 
 def reconcile(services: Services) -> dict[str, Any]:
-    """Backups and restores, each whatever becomes of the other: a failure is raised only after both had their turn."""
+    sweeps = {"backups": services.backups.reconcile, "ages": services.ages.run, "restores": services.restore_sweep.run}
+    return _each("reconcile", sweeps)
+
+
+def prune(services: Services, context: Any) -> dict[str, Any]:
+    """Retention of sets and of on-demand backups. Raises RetentionIncomplete where something could not be removed:
+    Lambda counts an error, and tries twice more."""
+    stop_at_ms = services.clock() + context.get_remaining_time_in_millis() - _MARGIN_MS
+    steps = {
+        "sets": lambda: services.set_pruner.run(stop_at_ms),
+        "on_demand": lambda: services.backup_pruner.run(stop_at_ms),
+    }
+    results = _each("prune", steps)
+    faults = [Fault(each["backup_date"], each["message"]) for each in results["sets"]["failures"]]
+    faults += [Fault(arn, why) for arn, why in results["on_demand"]["left"].items()]
+    if faults:
+        raise RetentionIncomplete(faults)
+    return results
+
+
+def _each(function: str, steps: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """Each whatever becomes of the others: a failure is raised only after all had their turn."""
     failures: list[Exception] = []
     result: dict[str, Any] = {}
-    for name, sweep in (("backups", services.backups.reconcile), ("restores", services.restore_sweep.run)):
+    for name, step in steps.items():
         try:
-            result[name] = sweep()
+            result[name] = step()
         except Exception as error:
-            logger.error("reconcile failed", exc_info=error, extra={"side": name})
+            logger.error("%s failed", function, exc_info=error, extra={"side": name})
             failures.append(error)
     if failures:
         raise failures[0]

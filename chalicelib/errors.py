@@ -3,6 +3,7 @@
 TablevaultError
   SettingsInvalid          a setting is missing or wrong; names every fault at once
   SelectionFailed          which tables to back up cannot be told, or there are none
+  RetentionIncomplete      what should go could not be removed, and will not go by itself
   InvalidRequest           422, every fault of a request at once
   Forbidden                403
   NotFound                 404, says what exists
@@ -54,6 +55,13 @@ class SettingsInvalid(_WithFaults):
 
 class SelectionFailed(TablevaultError):
     code = "selection_failed"
+
+
+class RetentionIncomplete(_WithFaults):
+    """A fault's path is the set or the backup that stays."""
+
+    code = "retention_incomplete"
+    summary = "retention could not remove everything that should go: "
 
 
 class InvalidRequest(_WithFaults):

@@ -20,6 +20,11 @@ from chalicelib.settings import Settings, read_settings
 from chalicelib.tokens import TokenStore
 
 if TYPE_CHECKING:
+    from chalicelib.backup.notices import Outbox
+    from chalicelib.backup.on_demand.pruning import BackupPruner
+    from chalicelib.backup.on_demand.service import OnDemandBackups
+    from chalicelib.backup.pruning.pruner import SetPruner
+    from chalicelib.backup.pruning.shields import Shields
     from chalicelib.backup.service import BackupService
     from chalicelib.idempotency import IdempotencyKeys
     from chalicelib.ledger import Ledger
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from chalicelib.restore.sweep import RestoreSweep
     from chalicelib.restore.work import Surroundings
     from chalicelib.restore.worker import Worker
+    from chalicelib.telling.ages import Ages
+    from chalicelib.telling.teller import Teller
 
 
 logger = logging.getLogger("tablevault")
@@ -82,7 +89,73 @@ class Services:
             self.sleep,
             lambda: self._clients.get("application-autoscaling"),
             tagging=lambda: self._clients.get("resourcegroupstaggingapi"),
+            outbox=self.outbox,
+            others={
+                "NOTICE": lambda name, stop_at_ms: self.teller.carry_on(name, stop_at_ms),
+                "ONDEMAND": lambda name, stop_at_ms: self.on_demand.carry_on(name, stop_at_ms),
+            },
         )
+
+    @cached_property
+    def on_demand(self) -> "OnDemandBackups":
+        from chalicelib.backup.on_demand.service import OnDemandBackups
+
+        dynamodb = self._clients.get("dynamodb")
+        return OnDemandBackups(self.settings, self.ledger, dynamodb, self.clock, self.sleep, self.random, self.outbox)
+
+    @cached_property
+    def shields(self) -> "Shields":
+        from chalicelib.backup.pruning.shields import Shields
+
+        return Shields(self.settings, self.ledger, self._clients.get("s3"), self.clock)
+
+    @cached_property
+    def set_pruner(self) -> "SetPruner":
+        from chalicelib.backup.pruning.pruner import SetPruner
+
+        s3 = self._clients.get("s3")
+        return SetPruner(
+            self.settings, self.ledger, s3, self.clock, self.sleep, lambda: self.records.not_ended().values()
+        )
+
+    @cached_property
+    def backup_pruner(self) -> "BackupPruner":
+        from chalicelib.backup.on_demand.pruning import BackupPruner
+
+        return BackupPruner(
+            self.settings,
+            self.ledger,
+            self._clients.get("dynamodb"),
+            lambda: self.records.not_ended().keys(),
+            self.clock,
+            self.sleep,
+            self.random,
+        )
+
+    @cached_property
+    def outbox(self) -> "Outbox":
+        from chalicelib.backup.notices import Outbox
+
+        return Outbox(self.ledger, self.settings.environment, self.clock)
+
+    @cached_property
+    def teller(self) -> "Teller":
+        from chalicelib.telling.teller import Teller
+
+        return Teller(
+            self.settings,
+            self.ledger,
+            lambda: self._clients.get("s3"),
+            lambda: self._clients.get("sns"),
+            lambda: self._clients.get("events"),
+            self.clock,
+        )
+
+    @cached_property
+    def ages(self) -> "Ages":
+        from chalicelib.telling.ages import Ages
+
+        return Ages(self.settings, self.ledger, self.outbox, self.clock)
 
     @cached_property
     def records(self) -> "RestoreRecords":
@@ -174,6 +247,7 @@ _OF_TRIGGERS = frozenset(
         "backup_bucket",
         "s3_exports_prefix",
         "backup_schedule",
+        "prune_schedule",
         "restore_queue",
         "restore_dead_letter_queue",
         "restore_max_concurrency",

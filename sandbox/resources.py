@@ -1,4 +1,4 @@
-"""The resources a stage needs before it is deployed: bucket, ledger, queues and API tokens.
+"""The resources a stage needs before it is deployed: bucket, ledger, queues, topic and API tokens.
 
 Each is made as the product's infrastructure makes it on AWS. Everything may be called again; what is there stays.
 """
@@ -40,6 +40,8 @@ def create_resources(client: Callable[[str], Client], stage: Stage, tokens: list
     create_bucket(client("s3"), stage.backup_bucket)
     create_ledger(client("dynamodb"), stage.ledger_table)
     create_queues(client("sqs"), stage)
+    if stage.notification_topic:
+        client("sns").create_topic(Name=stage.notification_topic.rpartition(":")[2])
     store_tokens(client("ssm"), stage.api_tokens_parameter, tokens)
 
 

@@ -57,6 +57,11 @@ class Stage:
         return self.settings.restore_dead_letter_queue
 
     @property
+    def notification_topic(self) -> str | None:
+        """Its ARN."""
+        return self.settings.telling.topic
+
+    @property
     def api_tokens_parameter(self) -> str:
         return self.settings.api_tokens_parameter
 

@@ -13,6 +13,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.backup.manifest import ExportType, Manifest
+from chalicelib.backup.on_demand.rows import BackupState, RunState
+from chalicelib.backup.retention.found import FoundStatus
+from chalicelib.backup.retention.plan import Why
 from chalicelib.backup.states import ExportState, SetState
 from chalicelib.restore.estimate import Estimate
 from chalicelib.restore.model import Comparison, Mode, Status
@@ -210,6 +213,133 @@ class BackupList(_Answer, frozen=True):
 
 # A finished set is answered with its manifest, the one that stands in the bucket.
 SHOWN_BACKUP = (Manifest, Backup)
+
+
+class Shielded(_Answer, frozen=True):
+    """Whether retention is kept off a set; since when, and by whom."""
+
+    backup_date: str
+    shielded: bool
+    kept_at: Time | None
+    kept_by: str | None
+
+
+# --- on-demand backups -----------------------------------------------------------------------------------------------
+
+
+class OnDemandHead(_Answer, frozen=True):
+    """A run: one native on-demand backup of each table. `unmatched`: entries of DYNAMODB_TABLES that chose no table."""
+
+    backup_date: str
+    backup_type: Literal["DYNAMODB_ON_DEMAND_BACKUP"]
+    status: RunState
+    environment: str
+    by_hand: bool
+    started_at: Time
+    completed_at: Time | None
+    total_tables: int
+    unmatched: list[str]
+
+
+class OnDemandTable(_Answer, frozen=True):
+    table_name: str
+    status: BackupState
+    backup_name: str
+    backup_arn: str | None
+    size_bytes: int
+    created_at: Time | None
+    failure_code: str | None
+    failure_message: str | None
+
+
+class OnDemandRun(OnDemandHead, frozen=True):
+    """`unreadable`: tables whose ledger rows are corrupt."""
+
+    tables: list[OnDemandTable]
+    unreadable: list[str]
+
+
+class StartedOnDemandRun(OnDemandRun, frozen=True):
+    links: BackupLinks
+
+
+class OnDemandList(_Answer, frozen=True):
+    """Newest first. `unreadable`: runs whose ledger rows are corrupt. `next_before`: null at the end."""
+
+    backups: list[OnDemandHead]
+    unreadable: list[str]
+    next_before: str | None
+
+
+# --- retention -------------------------------------------------------------------------------------------------------
+
+
+class PolicyShown(_Answer, frozen=True):
+    """`days`: null where retention is off, and everything stays."""
+
+    days: int | None
+    minimum: int
+    daily: int
+    weekly: int
+    monthly: int
+    yearly: int
+    timezone: str
+
+
+class ReasonShown(_Answer, frozen=True):
+    """`names`: all the sets, tables or restores that it speaks of."""
+
+    code: Why
+    text: str
+    names: list[str]
+
+
+class SetDecision(_Answer, frozen=True):
+    """`reasons`: all that keep it, or why it goes."""
+
+    backup_date: str
+    status: FoundStatus
+    is_kept: bool
+    reasons: list[ReasonShown]
+
+
+class RetentionPlanned(_Answer, frozen=True):
+    """Newest first. `removals`: what would go, in that order. `being_removed`: what goes already. `not_ours`: what
+    stands among the sets and is none, which stays."""
+
+    policy: PolicyShown
+    sets: list[SetDecision]
+    removals: list[str]
+    being_removed: list[str]
+    not_ours: list[str]
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+class RebuildProblem(_Answer, frozen=True):
+    backup_date: str
+    message: str
+
+
+class LedgerRebuild(_Answer, frozen=True):
+    """`phase`: sets with a manifest come first, newest first, then those without. `sets`: how many were looked at, of
+    which `adopted` were not in the ledger, and `known` were. `problems`: the first fifty of `problems_total`."""
+
+    status: Literal["OPEN", "COMPLETED"]
+    asked_by: str
+    started_at: Time
+    finished_at: Time | None
+    phase: Literal["MANIFESTS", "EXPORTS"]
+    cursor: str | None
+    sets: int
+    adopted: int
+    known: int
+    removed: int
+    tables_added: int
+    problems: list[RebuildProblem]
+    problems_total: int
+    links: BackupLinks
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

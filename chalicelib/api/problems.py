@@ -29,6 +29,8 @@ STATUS_OF_CODE = {
     "restore_not_found": 404,
     "table_not_in_backup": 404,
     "method_not_allowed": 405,
+    "rebuild_not_found": 404,
+    "backup_being_removed": 409,
     "backup_exists": 409,
     "backup_not_complete": 409,
     "export_invalid": 409,

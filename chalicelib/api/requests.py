@@ -55,6 +55,24 @@ class BackupRequest(_Request, frozen=True):
             extra={"message": "must be FULL_EXPORT or INCREMENTAL_EXPORT"},
         ),
     ] = "FULL_EXPORT"
+    backup_type: Annotated[
+        Literal["DYNAMODB_NATIVE_EXPORT", "DYNAMODB_ON_DEMAND_BACKUP"],
+        Meta(
+            description="DYNAMODB_ON_DEMAND_BACKUP: native on-demand backups, which stay in DynamoDB, and are no set.",
+            extra={"message": "must be DYNAMODB_NATIVE_EXPORT or DYNAMODB_ON_DEMAND_BACKUP"},
+        ),
+    ] = "DYNAMODB_NATIVE_EXPORT"
+
+
+class RetentionRequest(_Request, frozen=True):
+    """A policy to try out. What is left out is as the settings have it."""
+
+    days: Annotated[int, Meta(ge=1, le=36_500, description="Younger sets stay.")] | None = None
+    minimum: Annotated[int, Meta(ge=1, le=1000, description="So many COMPLETE sets stay.")] | None = None
+    daily: Annotated[int, Meta(ge=0, le=1000, description="Of so many days the last set stays.")] | None = None
+    weekly: Annotated[int, Meta(ge=0, le=1000, description="The same of weeks.")] | None = None
+    monthly: Annotated[int, Meta(ge=0, le=1000, description="The same of months.")] | None = None
+    yearly: Annotated[int, Meta(ge=0, le=1000, description="The same of years.")] | None = None
 
 
 class BackupPage(_Request, frozen=True):

@@ -68,6 +68,7 @@ def _failed(row: ExportRow) -> ManifestTable:
         status="FAILED",
         table_arn=row.parameters.table_arn if row.parameters else None,
         export_type=row.parameters.export_type if row.parameters else "FULL_EXPORT",
+        export_format=row.parameters.export_format if row.parameters else "DYNAMODB_JSON",
         export_arn=row.export_arn,
         requested_time=None if requested_ms is None else iso(requested_ms),
         failure_code=row.failure_code,

@@ -9,13 +9,14 @@ rows that are missing are made from it again. An export's exact parameters stand
 never change. Sets are kept until retention removes them: they carry no TTL.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib.backup.manifest import BaseLink
+from chalicelib.backup.removal_mark import marked_among, not_marked
 from chalicelib.backup.rows import ExportParameters, ExportRow, SetRecord, SetRow
 from chalicelib.backup.states import EXPORT_MOVES, SET_MOVES, ExportState, SetState, states_before
 from chalicelib.errors import LedgerEntryCorrupt, NotFound
@@ -27,6 +28,7 @@ from chalicelib.ledger import (
     Put,
     Row,
     Update,
+    Write,
     absent,
     decode,
 )
@@ -97,6 +99,10 @@ class Catalog:
         """Sets with something left to do, oldest first."""
         return [name for kind, name in self.open_work() if kind == KIND]
 
+    def being_removed(self, backup_dates: Iterable[str]) -> list[str]:
+        """Those of the sets that are marked for removal."""
+        return marked_among(self._ledger, backup_dates)
+
     def list_page(self, *, limit: int, before: str | None) -> list[Row]:
         return self._ledger.list_page(KIND, limit=limit, before=before)
 
@@ -105,12 +111,12 @@ class Catalog:
     def create_set(self, set_row: SetRow) -> bool:
         """False when the set is there already, whoever made it."""
         attributes = {"kind": KIND, "sort_name": set_row.backup_date, "opened_at_ms": set_row.started_at_ms}
-        return self._try(Put(set_key(set_row.backup_date), _row(set_row) | attributes, absent()))
+        return self._try(Put(set_key(set_row.backup_date), row_of(set_row) | attributes, absent()))
 
     def create_export(self, backup_date: str, table_name: str) -> ExportRow | None:
         """The PENDING row of a table, or the one that stands there already. Raises LedgerEntryCorrupt."""
         row = ExportRow(backup_date=backup_date, table_name=table_name, status=ExportState.PENDING)
-        if self._try(Put(export_key(backup_date, table_name), _row(row), absent())):
+        if self._try(Put(export_key(backup_date, table_name), row_of(row), absent())):
             return row
         return self.export_row(backup_date, table_name)
 
@@ -123,7 +129,8 @@ class Catalog:
     ) -> bool:
         """What a PENDING table's exports are started with, and build on; set once, by the run that described it first.
 
-        The rows of further parts come about in the same transaction, so that a table never has some of its parts.
+        The rows of further parts come about in the same transaction, so that a table never has some of its parts. So
+        does the check that no set they build on is being removed; where one is, the row stays as it is.
         """
         first = Update(
             _key(row),
@@ -135,13 +142,11 @@ class Catalog:
             },
             condition=Attr("status").eq(ExportState.PENDING.value) & Attr("parameters").not_exists(),
         )
-        if len(planned) == 1:
+        checks = [not_marked(name) for name in dict.fromkeys(link.backup_date for link in base)]
+        if len(planned) == 1 and not checks:
             return self._try(first)
-        try:
-            self._ledger.transact([first, *(self._part(row, part, each) for part, each in enumerate(planned) if part)])
-        except ConditionFailed:
-            return False
-        return True
+        parts = (self._part(row, part, each) for part, each in enumerate(planned) if part)
+        return self.try_all([first, *checks, *parts])
 
     def _part(self, row: ExportRow, part: int, parameters: ExportParameters) -> Put:
         """Over whatever stands there: without parameters of the first part, there are no others that count."""
@@ -152,7 +157,7 @@ class Catalog:
             part=part,
             parameters=parameters,
         )
-        return Put(_key(other), _row(other))
+        return Put(_key(other), row_of(other))
 
     def note_trouble(self, row: ExportRow, code: str, message: str) -> None:
         """Why a PENDING export could not be started yet; only for people to see."""
@@ -229,22 +234,27 @@ class Catalog:
             add={"revision": 1},
             condition=Attr("revision").exists(),
         )
-        try:
-            self._ledger.transact([update, reopen])
-        except ConditionFailed:
-            return False
-        return True
+        return self.try_all([update, reopen, not_marked(backup_date)])
 
-    def finish(self, set_row: SetRow, status: SetState, finished_at_ms: int) -> bool:
-        """Takes a set off the open work. False when an export completed meanwhile, or another run finished it."""
+    def finish(self, set_row: SetRow, status: SetState, finished_at_ms: int, notice: Put | None = None) -> bool:
+        """Takes a set off the open work, and puts the notice of it there, in one transaction. False when an export
+        completed meanwhile, or another run finished it."""
         before = Attr("status").is_in(_names(states_before(SET_MOVES, status)))
         update = Update(
             set_key(set_row.backup_date),
             set={"status": status.value, "finished_at_ms": finished_at_ms},
             remove=["open_kind"],
-            condition=before & Attr("revision").eq(set_row.revision),
+            condition=before & Attr("revision").eq(set_row.revision) & Attr("open_kind").exists(),
         )
-        return self._try(update)
+        return self._try(update) if notice is None else self.try_all([update, notice])
+
+    def try_all(self, writes: Sequence[Write]) -> bool:
+        """All or none; False when the ledger holds another state than one of them expects."""
+        try:
+            self._ledger.transact(writes)
+        except ConditionFailed:
+            return False
+        return True
 
     def _try(self, write: Put | Update) -> bool:
         try:
@@ -279,6 +289,6 @@ def _names(states: list[Any]) -> list[str]:
     return [state.value for state in states]
 
 
-def _row(record: msgspec.Struct) -> Row:
+def row_of(record: msgspec.Struct) -> Row:
     row: Row = _builtin(record)
     return row

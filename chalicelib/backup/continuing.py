@@ -34,7 +34,8 @@ class Chains:
 
     def before(self, set_row: SetRow, tables: Collection[str]) -> dict[str, Chain]:
         """By table the chain that goes on latest, but not beyond the moment that `set_row` shows; none for a table
-        without. Reads sets of the last nine days, newest first. Raises botocore's errors."""
+        without, or where a set of it is being removed. Reads sets of the last nine days, newest first. Raises
+        botocore's errors."""
         chains: dict[str, Chain] = {}
         passed_over: list[str] = []
         found_all_on: date | None = None
@@ -50,7 +51,11 @@ class Chains:
         if passed_over and not chains:  # most likely a permission: each day would cost what a full export does
             fields = {"backup_date": set_row.backup_date, "error": passed_over[0], "count": len(passed_over)}
             logger.error("no older backup can be read, so full exports are made instead of increments", extra=fields)
-        return chains
+        return self._that_stay(chains)
+
+    def _that_stay(self, chains: dict[str, Chain]) -> dict[str, Chain]:
+        gone = set(self._catalog.being_removed(link.backup_date for chain in chains.values() for link in chain))
+        return {table: chain for table, chain in chains.items() if gone.isdisjoint(link.backup_date for link in chain)}
 
     def _older(self, set_row: SetRow, passed_over: list[str]) -> Iterator[tuple[str, Iterable[ManifestTable]]]:
         open_dates = set(self._catalog.open_dates())

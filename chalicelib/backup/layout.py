@@ -1,6 +1,7 @@
 """Where everything stands in the bucket. Every key of ours is made, and every key of an export is read, here.
 
 {prefix}/{backup_date}/manifest.json                 written last; its presence makes the set restorable
+{prefix}/{backup_date}/keep.json                     its presence shields the set from retention
 {prefix}/{backup_date}/{table}/table.json            the table's definition when the export started
 {prefix}/{backup_date}/{table}/AWSDynamoDB/{id}/...  AWS' own; the data of an incremental export stands beside that
                                                      folder, in AWSDynamoDB/data/
@@ -44,6 +45,10 @@ def set_prefix(exports_prefix: str, backup_date: str) -> str:
 
 def manifest_key(exports_prefix: str, backup_date: str) -> str:
     return f"{exports_prefix}/{backup_date}/manifest.json"
+
+
+def keep_key(exports_prefix: str, backup_date: str) -> str:
+    return f"{exports_prefix}/{backup_date}/keep.json"
 
 
 def export_prefix(exports_prefix: str, backup_date: str, table_name: str) -> str:

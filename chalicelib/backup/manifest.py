@@ -43,13 +43,13 @@ class BaseLink(msgspec.Struct, frozen=True, kw_only=True):
     backup_date: str
     export_type: ExportType
     export_format: str
-    export_arn: str | None
     item_count: Count
     size_bytes: Count
     data_files: Count
     manifest_summary_key: str
     manifest_files_key: str
     manifest_files_md5: str
+    export_arn: str | None = None
     export_time: str | None = None
     export_from: str | None = msgspec.field(name="from", default=None)
     export_to: str | None = msgspec.field(name="to", default=None)

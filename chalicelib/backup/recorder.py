@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError
 from chalicelib.aws import Client, error_code
 from chalicelib.backup import layout
 from chalicelib.backup.catalog import Catalog
-from chalicelib.backup.failures import is_permanent
+from chalicelib.backup.failures import explained, is_permanent
 from chalicelib.backup.plan import with_token
 from chalicelib.backup.rows import ExportRow, SetRow
-from chalicelib.backup.starter import is_of, started_at_ms
+from chalicelib.backup.running import is_of, started_at_ms
 from chalicelib.backup.states import ExportState
 from chalicelib.backup.verification import VerifiedExport, verify_export
 from chalicelib.clock import Clock, epoch_ms
@@ -39,7 +39,9 @@ class Outcome(StrEnum):
     TRIED_AGAIN = "tried_again"
     NOT_READABLE_YET = "not_readable_yet"
     ALREADY_RECORDED = "already_recorded"
+    ADOPTED = "adopted"  # it had no row, and has one now
     # Ignored, and why: nothing was changed.
+    SET_IS_REMOVED = "set_is_removed"
     FOREIGN_BUCKET = "foreign_bucket"
     FOREIGN_KEY = "foreign_key"
     UNKNOWN_SET = "unknown_set"
@@ -129,7 +131,8 @@ class Recorder:
         if status == "FAILED":
             code = str(export.get("FailureCode", "Unknown"))
             message = str(export.get("FailureMessage", "DynamoDB gave no reason"))
-            return self._try_again(case, code, message) or self._fail(case, code, message)
+            key_id = case.row.parameters.s3_sse_kms_key_id if case.row.parameters else None
+            return self._try_again(case, code, message) or self._fail(case, code, explained(code, message, key_id))
         return Outcome.IN_PROGRESS
 
     def _try_again(self, case: _Case, code: str, message: str) -> Outcome | None:
@@ -149,8 +152,7 @@ class Recorder:
         try:
             verified = self._verify(case, export)
         except ExportNotReadable as error:
-            ended_at_ms = epoch_ms(export["EndTime"]) if "EndTime" in export else case.row.started_at_ms
-            if self._clock() - (ended_at_ms or 0) < WAIT_FOR_FILES_MS:
+            if self._clock() - _ended_at_ms(case.row, export) < WAIT_FOR_FILES_MS:
                 logger.warning("export cannot be read yet", extra={**_fields(case), "error": error.message})
                 return Outcome.NOT_READABLE_YET
             return self._fail(case, "ExportNotReadable", f"{error.message}, an hour after the export completed")
@@ -195,6 +197,16 @@ class Recorder:
             return None
         logger.error("export failed", extra={**_fields(case), "code": code, "error": message})
         return Outcome.FAILED
+
+
+def _ended_at_ms(row: ExportRow, export: Mapping[str, Any]) -> int:
+    """By our clock, by which it began; DynamoDB's may differ, but knows how long the export took."""
+    if "EndTime" not in export:
+        return row.started_at_ms or 0
+    ended_at_ms = epoch_ms(export["EndTime"])
+    if row.started_at_ms is None or "StartTime" not in export:
+        return ended_at_ms
+    return row.started_at_ms + ended_at_ms - epoch_ms(export["StartTime"])
 
 
 def _for_good(row: ExportRow, outcome: Outcome) -> Outcome:

@@ -1,7 +1,8 @@
 """What the ledger knows of a backup set: its SET row, its EXPORT rows, and both as one strongly consistent read.
 
-A set's `revision` is 1 plus the number of exports that completed after they had been given up (`late` rows). Both
-move in one transaction, so rows read while it happens contradict each other, and `is_torn` says so.
+A set's `revision` is 1 plus the number of exports that completed after they had been given up (`late` rows), plus its
+`adopted_revisions`. They move in one transaction, so rows read while it happens contradict each other, and `is_torn`
+says so.
 """
 
 from functools import cached_property
@@ -38,7 +39,11 @@ class ExportParameters(msgspec.Struct, frozen=True, kw_only=True):
 
 class SetRow(msgspec.Struct, frozen=True, kw_only=True):
     """`tables`: all that were chosen. `unmatched`: entries of DYNAMODB_TABLES that chose none, as they were written.
-    `export_type`: of the exports, where a table's chain can be continued; else they are full ones."""
+    `export_type`: of the exports, where a table's chain can be continued; else they are full ones.
+
+    `adopted`: the rows were made from what stands in the bucket; the schedule's run, if it comes yet, adds its tables.
+    `adopted_revisions`: how many revisions came about that way, or stood in the manifest already.
+    """
 
     backup_date: str
     status: SetState
@@ -52,6 +57,8 @@ class SetRow(msgspec.Struct, frozen=True, kw_only=True):
     by_hand: bool = False
     requested_time_ms: int | None = None
     revision: int = 1
+    adopted: bool = False
+    adopted_revisions: int = 0
     finished_at_ms: int | None = None
     open_kind: str | None = None
 
@@ -137,7 +144,7 @@ class SetRecord(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def is_torn(self) -> bool:
-        return self.set.revision != 1 + sum(row.late for row in self.exports)
+        return self.set.revision != 1 + self.set.adopted_revisions + sum(row.late for row in self.exports)
 
     @property
     def is_decided(self) -> bool:

@@ -1,20 +1,26 @@
 """The backup side as the entry points call it. Every answer is plain JSON; everything may be called again."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from chalicelib.aws import Client
 from chalicelib.backup import layout, listing
+from chalicelib.backup.adoption.adopter import ADOPTABLE, Adopter
+from chalicelib.backup.adoption.rebuild import LEDGER, Rebuild
 from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.closing import Closer
 from chalicelib.backup.failures import AwsError
 from chalicelib.backup.finding import TableFinder
 from chalicelib.backup.manifest import ExportType
+from chalicelib.backup.notices import Outbox, OverdueWatch
+from chalicelib.backup.objects import SetObjects
+from chalicelib.backup.pacing import Pace
 from chalicelib.backup.recorder import Outcome, Recorder
 from chalicelib.backup.rows import SetRecord
+from chalicelib.backup.start_lease import StartLease
 from chalicelib.backup.starter import Starter
-from chalicelib.backup.sweep import BackupSweep
+from chalicelib.backup.sweep import BackupSweep, CarryOn
 from chalicelib.backup.timing import backup_date_of
 from chalicelib.clock import Clock
 from chalicelib.errors import Fault, InvalidRequest, TablevaultError
@@ -45,25 +51,60 @@ class BackupService:
         autoscaling: Callable[[], Client] | None = None,
         *,
         tagging: Callable[[], Client],
+        outbox: Outbox | None = None,
+        others: Mapping[str, CarryOn] | None = None,
     ) -> None:
         """`autoscaling` makes the client of application-autoscaling; without one, table definitions do not have it.
-        `tagging` makes the one of resourcegroupstaggingapi."""
+        `tagging` makes the one of resourcegroupstaggingapi. `outbox`: where it is noted that people are to be told;
+        without one they are not. `others`: what carries on open work that is no set, by its kind."""
         self._sleep = sleep
         self._settings = settings
         self._s3 = s3
         self._clock = clock
         self._catalog = Catalog(ledger)
         self._finder = TableFinder(dynamodb, tagging, settings.ledger_table)
-        self._starter = Starter(settings, self._catalog, dynamodb, s3, clock, autoscaling)
+        pace = Pace(clock, sleep)
+        lease = StartLease(ledger, clock)
+        self._starter = Starter(settings, self._catalog, dynamodb, s3, clock, pace, lease, autoscaling)
         self._recorder = Recorder(self._catalog, dynamodb, s3, clock)
-        self._closer = Closer(self._catalog, s3, clock, settings.backup_bucket_owner)
-        self._sweep = BackupSweep(self._catalog, self._starter, self._recorder, self._closer, clock)
+        self._adopter = Adopter(settings, ledger, dynamodb, s3, clock, autoscaling)
+        self.rebuild = Rebuild(settings, ledger, self._adopter, s3, clock)
+        self._outbox = outbox
+        self._closer = Closer(self._catalog, s3, clock, SetObjects.of(settings, s3), outbox)
+        overdue = OverdueWatch(outbox, settings.telling.overdue_after_hours, clock) if outbox else None
+        self._sweep = BackupSweep(
+            self._catalog,
+            self._starter,
+            self._recorder,
+            self._closer,
+            clock,
+            pace,
+            {LEDGER: self.rebuild.carry_on, **(others or {})},
+            overdue,
+        )
 
     def start_scheduled(self) -> dict[str, Any]:
         """The day's set of all tables that are selected now, as `listing.result_of_run` shows it. A second call on one
         day starts only what has not started. Raises SelectionFailed."""
-        name = backup_date_of(self._clock(), self._settings.as_of, by_hand=False)
-        return listing.result_of_run(self._start(name, self._chosen, by_hand=False))
+        name = self.name_of_the_day()
+        try:
+            return listing.result_of_run(self._start(name, self.choose, by_hand=False))
+        except Exception as error:
+            self._tell_not_started(name, str(error))
+            raise
+
+    def _tell_not_started(self, backup_date: str, reason: str) -> None:
+        """Whether the set was made all the same, before the error or when Lambda tried again, shows when it is told."""
+        if self._outbox is None:
+            return
+        try:
+            self._outbox.not_started(backup_date, reason)
+        except Exception as error:  # the error that is told of is the one to raise
+            logger.error("nobody can be told", exc_info=error, extra={"backup_date": backup_date})
+
+    def name_of_the_day(self) -> str:
+        """Of the schedule's set."""
+        return backup_date_of(self._clock(), self._settings.as_of, by_hand=False)
 
     def new_name(self) -> str:
         """A name for a set asked for now, by hand."""
@@ -75,12 +116,7 @@ class BackupService:
         """A set of its own, of `tables` (None: all that are selected now). One that has been started under this `name`
         goes on. Increments are made where a table has an export to continue. Raises InvalidRequest, Conflict,
         SelectionFailed."""
-        chosen = self._chosen()
-        if tables is not None:
-            faults = _table_faults(tables, chosen.tables)
-            if faults:
-                raise InvalidRequest(faults)
-            chosen = Chosen(tuple(tables))
+        chosen = self.choose(tables)
         record = self._start(name or self.new_name(), lambda: chosen, by_hand=True, export_type=export_type)
         return {**listing.show(record), "links": {"self": f"/backups/{record.set.backup_date}"}}
 
@@ -101,7 +137,9 @@ class BackupService:
             # The summary is the last an export writes, a moment before DynamoDB calls it COMPLETED.
             self._sleep(_LOOK_AGAIN_S)
             outcome = self._recorder.record(said)
-        if outcome is not Outcome.UNKNOWN_SET:
+        if outcome in ADOPTABLE:
+            outcome = self._adopter.adopt_export(said)
+        if outcome not in (Outcome.UNKNOWN_SET, Outcome.SET_IS_REMOVED):
             self._closer.close_if_decided(said.backup_date)
         return _event_result(outcome, bucket, key)
 
@@ -119,8 +157,16 @@ class BackupService:
             self._catalog, self._s3, settings.backup_bucket, settings.s3_exports_prefix, backup_date
         )
 
-    def _chosen(self) -> Chosen:
-        return self._finder.choose(self._settings.dynamodb_tables)
+    def choose(self, tables: Sequence[str] | None = None) -> Chosen:
+        """All that are selected now, or only `tables` of them. Raises SelectionFailed, and InvalidRequest for a table
+        that is not selected, or named twice."""
+        chosen = self._finder.choose(self._settings.dynamodb_tables)
+        if tables is None:
+            return chosen
+        faults = _table_faults(tables, chosen.tables)
+        if faults:
+            raise InvalidRequest(faults)
+        return Chosen(tuple(tables))
 
     def _start(
         self,

@@ -28,9 +28,10 @@ EXPORT_MOVES: dict[ExportState, frozenset[ExportState]] = {
 }
 SET_MOVES: dict[SetState, frozenset[SetState]] = {
     SetState.OPEN: frozenset({SetState.COMPLETE, SetState.PARTIAL}),
-    # A PARTIAL set whose overdue export completed is finished once more, with a higher revision.
-    SetState.PARTIAL: frozenset({SetState.COMPLETE, SetState.PARTIAL}),
-    SetState.COMPLETE: frozenset(),
+    # A PARTIAL set whose overdue export completed is finished once more, with a higher revision. OPEN again: an export
+    # was found in the bucket that it does not have yet, or the schedule's run adds its tables to an adopted one.
+    SetState.PARTIAL: frozenset({SetState.OPEN, SetState.COMPLETE, SetState.PARTIAL}),
+    SetState.COMPLETE: frozenset({SetState.OPEN}),
 }
 ENDED = frozenset({ExportState.COMPLETED, ExportState.FAILED})
 

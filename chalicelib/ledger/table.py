@@ -169,16 +169,23 @@ class Ledger:
 
     def put_all(self, rows: Iterable[tuple[Key, Mapping[str, Any]]]) -> None:
         """Unconditional puts in batches. Repeating it writes the same rows again."""
+        self._write_all({"PutRequest": {"Item": item_of(key, row)}} for key, row in rows)
+
+    def delete_all(self, keys: Iterable[Key]) -> None:
+        """Unconditional deletes in batches, of each key once; rows that are not there are no error."""
+        self._write_all({"DeleteRequest": {"Key": key_of(key)}} for key in keys)
+
+    def _write_all(self, requests: Iterable[Row]) -> None:
         batch: list[Any] = []
-        for key, row in rows:
-            batch.append({"PutRequest": {"Item": item_of(key, row)}})
+        for request in requests:
+            batch.append(request)
             if len(batch) == _BATCH_LIMIT:
-                self._put_batch(batch)
+                self._write_batch(batch)
                 batch = []
         if batch:
-            self._put_batch(batch)
+            self._write_batch(batch)
 
-    def _put_batch(self, batch: list[Any]) -> None:
+    def _write_batch(self, batch: list[Any]) -> None:
         pending: Any = {self.table_name: batch}
         for attempt in range(_TRANSACTION_TRIES):
             try:

@@ -43,6 +43,11 @@ def sources_of(manifest: Manifest, request: RestoreRequest) -> list[ManifestTabl
     return sources
 
 
+def sets_of(backup_date: str, sources: Iterable[ManifestTable]) -> set[str]:
+    """All sets that a restore of these tables reads: its own, and those of their chains."""
+    return {backup_date, *(link.backup_date for source in sources for link in links_of(source))}
+
+
 def _some(texts: Iterable[str], joint: str = ", ") -> str:
     every = list(texts)
     more = f" and {len(every) - _NAMED_IN_AN_ERROR} more" if len(every) > _NAMED_IN_AN_ERROR else ""

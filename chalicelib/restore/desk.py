@@ -19,10 +19,11 @@ from chalicelib.backup import layout
 from chalicelib.backup.definition import read_definition
 from chalicelib.backup.manifest import Manifest, ManifestTable
 from chalicelib.backup.reading import latest_manifest, read_manifest
+from chalicelib.backup.removal_mark import refuse_marked
 from chalicelib.clock import Clock
 from chalicelib.errors import Conflict, Fault, InvalidRequest, NotFound, TablevaultError, Unavailable
 from chalicelib.restore import asked_keys, overview
-from chalicelib.restore.acceptance import first_shards, scope_faults, sources_of, table_of
+from chalicelib.restore.acceptance import first_shards, scope_faults, sets_of, sources_of, table_of
 from chalicelib.restore.datapath.unanswered import Unanswered
 from chalicelib.restore.decision import NOT_ACCEPTED
 from chalicelib.restore.locks import Locks
@@ -62,8 +63,8 @@ class RestoreDesk:
         return f"r-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
     def accept(self, request: RestoreRequest, requested_by: str, restore_id: str | None = None) -> Job:
-        """Raises NotFound (set or table), Conflict (set incomplete, target locked), InvalidRequest, ManifestInvalid,
-        Unavailable (no queue to wake workers with, or it took too long).
+        """Raises NotFound (set or table), Conflict (set incomplete or being removed, target locked), InvalidRequest,
+        ManifestInvalid, Unavailable (no queue to wake workers with, or it took too long).
 
         `restore_id`: chosen by an earlier request with the same `Idempotency-Key`; Conflict while that one is still
         being accepted.
@@ -91,6 +92,8 @@ class RestoreDesk:
     ) -> None:
         unanswered_ms = self._unanswered.over_at_ms
         try:
+            # After the job was written: a mark that comes later is made by a run that finds this job.
+            refuse_marked(self._records.ledger, sets_of(job.backup_date, sources))
             self._locks.take_all(job)
         except Conflict:
             self._records.discard_job(job)
@@ -206,12 +209,12 @@ class RestoreDesk:
 
     def resume(self, restore_id: str) -> Job:
         """A cancelled restore goes on where it was cancelled. Raises Conflict in any other state, or where a target is
-        being restored by another one by now."""
+        being restored by another one by now, or a set that it reads is being removed."""
         return self._carry_on(self._resuming.resume(self._job(restore_id)))
 
     def retry_failed(self, restore_id: str) -> Job:
         """What failed of an ended restore is tried again, from the last checkpoints. Raises Conflict where nothing did,
-        or where a target is being restored by another one by now."""
+        or as `resume`."""
         return self._carry_on(self._resuming.retry_failed(self._job(restore_id)))
 
     @property

@@ -17,6 +17,7 @@ from boto3.dynamodb.conditions import Attr, ConditionBase
 
 from chalicelib.errors import LedgerEntryCorrupt, LedgerRowsLost
 from chalicelib.ledger import (
+    OPEN_INDEX,
     ConditionFailed,
     Delete,
     Key,
@@ -87,6 +88,13 @@ class Lock(NamedTuple):
 
 def lock_of(job: Job) -> Lock:
     return Lock(job.restore_id, job.holder)
+
+
+class _OpenJob(msgspec.Struct, frozen=True):
+    """Of a JOB row what must be known of every open restore, whatever else in it cannot be read."""
+
+    pk: str
+    backup_date: str
 
 
 class RestoreRecords:
@@ -175,6 +183,14 @@ class RestoreRecords:
         rows = self.ledger.query(job_key(restore_id).pk, f"REJECTED#{table_number:04d}#", page_size=_NOTES_SHOWN)
         texts = (str(row.get("reasons")) for row in islice(rows, _NOTES_SHOWN))
         return [reason for text in texts for reason in msgspec.json.decode(text, type=list[PlacedReason])]
+
+    def not_ended(self) -> dict[str, str]:
+        """The ids of all restores that have not ended, or whose end is not written down completely, each with the name
+        of its set. Found by an index, which may lag behind by a moment, and then read. Raises LedgerEntryCorrupt."""
+        pks = dict.fromkeys(str(row["pk"]) for row in self.ledger.query_index(OPEN_INDEX, KIND))
+        rows = self.ledger.get_many([Key(pk, "JOB") for pk in pks])
+        jobs = (decode(row, _OpenJob) for row in rows if "open_kind" in row)
+        return {job.pk.removeprefix("RESTORE#"): job.backup_date for job in jobs}
 
     # --- accepting -------------------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ long ends again as it had ended: `reconcile` sees to that.
 import secrets
 from collections.abc import Sequence
 
+from chalicelib.backup import layout
+from chalicelib.backup.removal_mark import refuse_marked
 from chalicelib.clock import Clock
 from chalicelib.errors import Conflict, Unavailable
 from chalicelib.restore.locks import Locks
@@ -63,8 +65,11 @@ class Resuming:
 
     def _go_on(self, job: Job, to: Status) -> Job:
         self._slots.reach_queue()
+        sets = self._sets_of(job)
         resuming = self._move_to_resuming(job)
         try:
+            # After the restore was opened: a mark that comes later is made by a run that finds it open.
+            refuse_marked(self._records.ledger, sets)
             self._locks.take_all(resuming)
         except Conflict:
             self._records.move(resuming, job.status, self._clock())
@@ -81,6 +86,12 @@ class Resuming:
         if standing is None or not (moved or standing.resumes == round_number):
             raise Unavailable("carrying the restore on took too long, and was given up; ask again")
         return standing
+
+    def _sets_of(self, job: Job) -> set[str]:
+        """All sets that the restore reads: its own, and those of its tables' chains."""
+        plans = [shard_sk(Kind.PLAN, number, 0) for number in range(job.table_count)]
+        links = (link for shard in self._records.shards_by_key(job.restore_id, plans) for link in shard.links())
+        return {job.backup_date, *(layout.backup_date_of(link.manifest_files_key) for link in links)}
 
     def _move_to_resuming(self, job: Job) -> Job:
         if job.open_kind is not None:

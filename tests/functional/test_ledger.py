@@ -109,3 +109,11 @@ def test_a_transaction_that_never_comes_through_says_so(ledger, dynamodb):
     with pytest.raises(Unavailable):
         Ledger(client, ledger.table_name, sleep=lambda _: None).transact([Put(KEY, {"n": 1})])
     assert ledger.get(KEY) is None
+
+
+def test_deletes_go_in_batches_and_rows_that_are_not_there_are_no_error(ledger):
+    keys = [Key("SET#1", f"ROW#{number:02d}") for number in range(30)]
+    ledger.put_all((key, {"number": number}) for number, key in enumerate(keys))
+    ledger.delete_all([*keys[1:], Key("SET#1", "ROW#99")])
+    assert [row["sk"] for row in ledger.query("SET#1")] == ["ROW#00"]
+    ledger.delete_all([])

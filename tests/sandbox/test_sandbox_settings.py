@@ -23,6 +23,7 @@ _TRIGGERED = {
     "restore_shards": "restore_shards",
     "record_dead_letter": "record_dead_letter",
     "reconcile": "reconcile",
+    "prune": "prune",
 }
 
 

@@ -15,7 +15,7 @@ from chalicelib.services import Services
 from sandbox.resources import MAX_RECEIVE_COUNT
 from tests.simulation.aws.dynamodb import Answer, Request
 from tests.simulation.faults import Fault
-from tests.simulation.lambdas import LONGEST_CHAIN, Invocation
+from tests.simulation.lambdas import LONGEST_CHAIN, Handler, Invocation
 
 _MINUTE_US = 60_000_000
 _VISIBILITY_FACTOR = 6  # of the function's timeout, as the sandbox and the README set it
@@ -191,12 +191,15 @@ class Bus:
 
     def schedule_exports(self, delay_us: int) -> None:
         """The daily tick. EventBridge promises it at least once; one that is lost is the next day's to make good."""
+        self._schedule("start_exports", lambda services, invocation: entry.start_exports(services), delay_us)
 
+    def schedule_retention(self, delay_us: int) -> None:
+        self._schedule("prune", lambda services, invocation: entry.prune(services, invocation), delay_us)
+
+    def _schedule(self, function: str, handler: Handler, delay_us: int) -> None:
         def start() -> None:
             self._world.counts["ticks"] += 1
-            self._world.lambdas.invoke_later(
-                "start_exports", lambda services, invocation: entry.start_exports(services)
-            )
+            self._world.lambdas.invoke_later(function, handler)
 
         self._world.scheduler.after(delay_us, start)
         if self._world.faults.hits(Fault.TICK_DUPLICATED):

@@ -20,7 +20,7 @@ accept_once = routes._accept_once  # what POST /restores does with a request tha
 
 _TRIES = 12
 _IMPATIENT_TRIES = 120
-_NO_ANSWER = (ApiFailed, ClientError, BotoCoreError, Unavailable)
+NO_ANSWER = (ApiFailed, ClientError, BotoCoreError, Unavailable)
 
 
 def ask(world: World, name: str, body: dict[str, Any]) -> str | None:
@@ -31,7 +31,7 @@ def ask(world: World, name: str, body: dict[str, Any]) -> str | None:
         try:
             job = world.api(lambda services: services.desk.accept(request, name))
             return str(job.restore_id)
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.sleep_minutes(4)  # by then a request that was cut off is ended by reconcile
         except Conflict as conflict:
             if conflict.code != "target_locked":
@@ -53,7 +53,7 @@ def ask_with_key(world: World, name: str, key: str, body: dict[str, Any]) -> str
     for _ in range(_IMPATIENT_TRIES):
         try:
             return str(world.api(lambda services: accept_once(http, request)).restore_id)
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.scheduler.sleep(world.random.choice((0.0, 0.3, 5.0)))
         except Conflict as conflict:
             if conflict.code not in ("target_locked", "request_in_progress"):
@@ -101,7 +101,7 @@ def cancel(world: World, restore_id: str) -> None:
         try:
             world.api(lambda services: services.desk.cancel(restore_id))
             return
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.sleep_minutes(1)
         except (Conflict, NotFound):
             return
@@ -113,7 +113,7 @@ def carry_on(world: World, restore_id: str, how: str) -> bool:
         try:
             world.api(lambda services: getattr(services.desk, how)(restore_id))
             return True
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.scheduler.sleep(world.random.choice((0.0, 5.0, 60.0)))
         except Conflict as conflict:
             if conflict.code not in ("target_locked", "request_in_progress"):
@@ -140,7 +140,7 @@ def described(world: World, restore_id: str) -> dict[str, Any]:
         try:
             said: dict[str, Any] = world.api(lambda services: services.desk.describe(restore_id))
             return said
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.sleep_minutes(1)
 
 
@@ -155,7 +155,7 @@ def back_up(world: World, export_type: ExportType = "FULL_EXPORT", tries: int = 
             return str(
                 world.api(lambda services: services.backups.start_by_hand(None, export_type=export_type))["backup_date"]
             )
-        except _NO_ANSWER:
+        except NO_ANSWER:
             world.sleep_minutes(1)
         except Conflict:
             world.sleep_minutes(0.1)

@@ -110,9 +110,9 @@ class SetVerdict:
             for table in self._world.configured:
                 exports = [export for export in self._exports(name, table) if export.status != "FAILED"]
                 if exports:
-                    self._judge_begin(name, table, exports, found)
+                    self.judge_begin(name, table, exports, found)
 
-    def _judge_begin(self, name: str, table: str, exports: list[Export], found: dict[str, Document]) -> None:
+    def judge_begin(self, name: str, table: str, exports: list[Export], found: dict[str, Document]) -> None:
         """Where it begins: where the newest export ended that was recorded by then."""
         planned_ms = self._world.watch.exports.planned_ms[name, table]
         reached_ms = self._reached_ms(name, table, planned_ms, found)

@@ -99,7 +99,8 @@ class TargetWatch:
         if unchecked:
             self._violated(f"{what}: {unchecked[0]} is not checked yet")
         backups = self._world.dynamodb.backups.values()
-        name = f"tablevault-{restore_id}" + (f"-{job['resumes']}" if job["resumes"] else "")
+        environment = self._world.settings.environment
+        name = f"tablevault-{environment}-{restore_id}" + (f"-{job['resumes']}" if job["resumes"] else "")
         safe = [each for each in backups if each["BackupName"] == name]
         if job["safety_backup"] and not any(
             each["TableName"] == table.name and each["BackupStatus"] == "AVAILABLE" for each in safe

@@ -6,25 +6,28 @@ from typing import Any
 import boto3
 import pytest
 from boto3.dynamodb.conditions import Attr
+from boto3.dynamodb.types import TypeSerializer
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from chalicelib.ledger import Check, ConditionFailed, Delete, Key, Ledger, Put, Update, absent, present
+from chalicelib.ledger.writes import plain_row
 from sandbox.resources import LEDGER_DEFINITION
 from tests.simulation.aws.dynamodb import DynamoDB
 from tests.simulation.aws.expressions import condition
+from tests.simulation.aws.rows import plain_row_at_once
 
 _TABLE = "tablevault-simulated-ledger"
 
 
 class Direct:
-    """The simulated DynamoDB as a client whose calls take no time and never fail."""
+    """A simulated service as a client whose calls take no time and never fail."""
 
-    def __init__(self, dynamodb: DynamoDB) -> None:
-        self._dynamodb = dynamodb
+    def __init__(self, service: Any) -> None:
+        self._service = service
 
     def __getattr__(self, operation: str) -> Any:
-        return lambda **request: getattr(self._dynamodb, operation)(request)
+        return lambda **request: getattr(self._service, operation)(request)
 
 
 @pytest.fixture
@@ -115,6 +118,29 @@ def test_a_thousand_writes_and_reads_have_the_same_outcome(both):
             assert _outcome(ask, simulated) == outcome
             outcomes.add(str(outcome)[:9])
     assert {"('failed'", "None", "[]"} <= outcomes
+
+
+def test_rows_read_at_once_are_the_same():
+    random = Random(3)
+    for _ in range(300):
+        row = {name: _value(random) for name in "abcd"}
+        item = {name: TypeSerializer().serialize(value) for name, value in row.items()}
+        assert plain_row_at_once(item) == plain_row(item) == row
+
+
+def _value(random: Random, depth: int = 0) -> Any:
+    match random.randrange(7 if depth < 3 else 4):
+        case 0:
+            return random.randrange(-(10**15), 10**15)
+        case 1:
+            return random.choice(("", "x", "1"))
+        case 2:
+            return random.random() < 0.5
+        case 3:
+            return None
+        case 4:
+            return [_value(random, depth + 1) for _ in range(random.randrange(4))]
+    return {name: _value(random, depth + 1) for name in random.sample("xyz", random.randrange(3))}
 
 
 @pytest.mark.parametrize("text", ["a = ", "size(a) = :b", "a = :b AND", "a ~ :b", "a BETWEEN :b AND :c", "(a = :b"])

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from chalicelib.backup import starter
+from chalicelib.backup.pruning import gathering
 from chalicelib.restore.datapath import changed_only, flow, transfer, write_units, writer
 from chalicelib.restore.phases import clearing
 from tests.simulation.scheduler import Scheduler, Task
@@ -92,6 +93,7 @@ class SimulatedExecutor:
         self._scheduler = scheduler
         self._most = most
         self._futures: list[SimulatedFuture] = []
+        self._is_shut = False
 
     def __enter__(self) -> "SimulatedExecutor":
         return self
@@ -107,11 +109,15 @@ class SimulatedExecutor:
         def begin() -> Any:
             if before is not None:
                 self._scheduler.join(before.task)
-            return work(*arguments)
+            return None if self._is_shut else work(*arguments)
 
         future = SimulatedFuture(self._scheduler, begin, f"pool-{len(self._futures):04d}")
         self._futures.append(future)
         return future
+
+    def shutdown(self, *, wait: bool, cancel_futures: bool) -> None:
+        """What has not begun never will."""
+        self._is_shut = cancel_futures
 
     def map(self, work: Callable[..., Any], things: Iterable[Any]) -> Iterator[Any]:
         futures = [self.submit(work, thing) for thing in things]
@@ -134,5 +140,6 @@ def simulated_threads(scheduler: Scheduler) -> Iterator[None]:
         patch.object(write_units, "Lock", threading.Lock),
         patch.object(clearing, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler)),
         patch.object(starter, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler, workers)),
+        patch.object(gathering, "ThreadPoolExecutor", lambda workers: SimulatedExecutor(scheduler, workers)),
     ):
         yield

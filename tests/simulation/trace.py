@@ -1,5 +1,6 @@
 """What happened, in order: kept as it is while a run goes, put into words only when it failed."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,10 +10,12 @@ _SHOWN = 160
 
 
 class Trace:
-    def __init__(self, clock_us: Callable[[], int], start_us: int) -> None:
+    def __init__(self, clock_us: Callable[[], int], start_us: int, most: int | None = None) -> None:
+        """`most`: only so many entries are kept, the last ones."""
         self._clock_us = clock_us
         self._start_us = start_us
-        self.entries: list[list[Any]] = []
+        self.entries: deque[list[Any]] = deque(maxlen=most)
+        self.total = 0  # calls
 
     def call(
         self, process: str, function: str, service: str, operation: str, request: dict[str, Any], fault: Fault | None
@@ -20,6 +23,7 @@ class Trace:
         """Returns what takes the call's refusal, if there is one."""
         entry = [self._clock_us(), process, f"{service}.{operation}", request, fault, ""]
         self.entries.append(entry)
+        self.total += 1
 
         def note(refusal: str) -> None:
             entry[5] = refusal

@@ -10,10 +10,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.backup.export_files import md5_of
 from chalicelib.backup.states import EXPORT_MOVES, ExportState
 from chalicelib.errors import TablevaultError
-from chalicelib.ledger.writes import plain_row
 from chalicelib.restore.model import ALLOWED_MOVES, PHASES, TERMINAL, Status
 from tests.simulation.aws.dynamodb import KeyTuple, Table
 from tests.simulation.aws.expressions import Item
+from tests.simulation.aws.rows import plain_row_at_once as plain_row
 from tests.simulation.chains import ITEM_MARK
 from tests.simulation.export_watch import ExportWatch
 from tests.simulation.scheduler import Process
@@ -32,6 +32,7 @@ class Watch(logging.Handler):
         self._world = world
         self.violations: list[str] = []
         self.has_lost_rows = False
+        self._last_read: dict[tuple[str, str], tuple[Item, dict[str, Any]]] = {}
         self._manifests: dict[str, dict[str, Any]] = {}
         self.targets = TargetWatch(world)
         self.exports = ExportWatch(world)
@@ -57,6 +58,12 @@ class Watch(logging.Handler):
         self._world.trace.say(task.process.name if task else "-", f"logs {record.levelname}: {text}"[:400])
         self._look_for_content("a log line", text)
 
+    def wrote_line(self, line: str) -> None:
+        """To standard output, which is for metrics."""
+        if "_aws" not in json.loads(line):
+            self.violated(f"no metrics, and written to standard output: {line[:200]}")
+        self._look_for_content("metrics", line)
+
     def _look_for_content(self, where: str, text: str) -> None:
         if ITEM_MARK in text:
             self.violated(f"item content stands in {where}: {text[:200]}")
@@ -70,12 +77,12 @@ class Watch(logging.Handler):
             self.targets.wrote(table, key, old, new)
 
     def _wrote_ledger(self, pk: str, sk: str, old: Item | None, new: Item | None) -> None:
-        before, after = plain_row(old) if old else None, plain_row(new) if new else None
+        before, after = self._read((pk, sk), old), self._read((pk, sk), new)
         if sk.startswith("SHARD#"):
             self._wrote_shard(pk, sk, before, after)
         elif sk == "JOB" and pk.startswith("RESTORE#"):
             self._wrote_job(pk, before, after)
-        elif sk.startswith("TABLE#") and after:
+        elif sk.startswith("TABLE#") and pk.startswith("RESTORE#") and after:
             self._wrote_table(pk, after)
         elif sk.startswith("EXPORT#") and after:
             self._wrote_export(f"{pk}/{sk}", before, after)
@@ -85,6 +92,16 @@ class Watch(logging.Handler):
             self._unlocked(pk, before["restore_id"])
         if after is not None and not sk.startswith("SHARD#clear"):
             self._look_for_content(f"the ledger row {pk}/{sk}", repr(after))
+
+    def _read(self, key: tuple[str, str], item: Item | None) -> dict[str, Any] | None:
+        """A row's new image is its old one the next time: it is read once."""
+        if item is None:
+            self._last_read.pop(key, None)
+            return None
+        known = self._last_read.get(key)
+        if known is None or known[0] is not item:
+            known = self._last_read[key] = (item, plain_row(item))
+        return known[1]
 
     def _wrote_export(self, what: str, before: dict[str, Any] | None, after: dict[str, Any]) -> None:
         old = ExportState(before["status"]) if before else None

@@ -9,15 +9,20 @@ from typing import Any
 from unittest.mock import patch
 
 from chalicelib.api import routes
+from chalicelib.ledger import table as ledger_table
 from chalicelib.restore.datapath.flow import Flow
 from chalicelib.services import Services
 from chalicelib.settings import read_settings
+from chalicelib.telling import ages, teller
 from sandbox.resources import LEDGER_DEFINITION
+from tests.simulation.aws.backups import Backups
 from tests.simulation.aws.client import Caller, SimulatedClients
 from tests.simulation.aws.dynamodb import Answer, DynamoDB, Request
 from tests.simulation.aws.exports import ExportPlan, Exports
+from tests.simulation.aws.rows import plain_row_at_once
 from tests.simulation.aws.s3 import S3
 from tests.simulation.aws.tables import Tables
+from tests.simulation.aws.telling import EventBuses, Topics
 from tests.simulation.bus import Bus
 from tests.simulation.faults import Fault, NoFaults
 from tests.simulation.lambdas import Container, Lambdas
@@ -40,10 +45,8 @@ _DYNAMODB_CALLS = (
     "delete_item",
     "transact_write_items",
     "batch_write_item",
-    "create_backup",
-    "describe_backup",
-    "list_backups",
 )
+_BACKUP_CALLS = ("create_backup", "describe_backup", "list_backups", "delete_backup")
 _TABLE_CALLS = (
     "create_table",
     "describe_table",
@@ -62,7 +65,10 @@ _SCALING_CALLS = (
     "put_scaling_policy",
 )
 _EXPORT_CALLS = ("describe_continuous_backups", "export_table_to_point_in_time", "describe_export", "list_exports")
-_S3_CALLS = ("get_object", "put_object", "list_objects_v2")
+_S3_CALLS = (
+    *("get_object", "put_object", "list_objects_v2", "head_object", "head_bucket"),
+    *("list_object_versions", "delete_objects", "delete_object"),
+)
 Work = Callable[[Services], Any]
 
 
@@ -78,19 +84,24 @@ class World:
         configured: tuple[str, ...],
         concurrency: int | None = None,
         environ: Mapping[str, str] | None = None,
+        traced: int | None = None,
     ) -> None:
+        """`traced`: of how many calls the trace knows, the last ones; None is all."""
         self.random = Random(f"world-{seed}")
         self.faults = faults
         self.configured = configured
         self.concurrency = concurrency or 20
         self.scheduler = Scheduler(START_MS, self.random)
-        self.trace = Trace(lambda: self.scheduler.now_us, self.scheduler.now_us)
+        self.trace = Trace(lambda: self.scheduler.now_us, self.scheduler.now_us, traced)
         self.counts: Counter[str] = Counter()
         self.watch = Watch(self)
         self.export_plans: dict[str, ExportPlan] = {}
         self.plan_export: Callable[[str], ExportPlan] = lambda table: self.export_plans.get(table, ExportPlan())
         self.dynamodb = DynamoDB(self.scheduler.clock, self._let_indexes_follow)
         self.tables = Tables(self.dynamodb, self.scheduler.clock, self.random)
+        self.backups = Backups(self.dynamodb, self.scheduler.clock)
+        self.topics = Topics(self.scheduler.clock)
+        self.event_buses = EventBuses(self.scheduler.clock)
         self.s3 = S3(BUCKET)
         self.exports = Exports(
             self.dynamodb,
@@ -115,6 +126,7 @@ class World:
         self.operator_tasks: list[Task] = []
         self.rows_in_flight: set[tuple[str, ...]] = set()  # of transactions
         self.poison_key: str | None = None  # of an object that kills who reads it
+        self.skew_ms: Callable[[], int] = lambda: 0  # of a container's clock, drawn when it starts
         self.slow_writes_us = 0  # how long each write to a target takes, beside the usual
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -134,8 +146,10 @@ class World:
         limits = {"first_limit": min(most, self.random.choice((1, 8))), "most_limit": most}
         loaders = patch.dict(Flow.__init__.__kwdefaults__, limits)
         in_routes = patch.object(routes, "services", self._services_here)
+        lines = [patch.object(module, "to_standard_output", self.watch.wrote_line) for module in (ages, teller)]
+        reading = patch.object(ledger_table, "plain_row", plain_row_at_once)
         try:
-            with simulated_threads(self.scheduler), token_hex, uuid4, loaders, in_routes:
+            with simulated_threads(self.scheduler), token_hex, uuid4, loaders, in_routes, lines[0], lines[1], reading:
                 yield
         finally:
             logger.handlers = handlers
@@ -197,7 +211,10 @@ class World:
     def new_services(self, container: Container) -> Services:
         """As a cold start makes them."""
         caller = Caller(self, lambda: container.function)
-        services = Services(self.settings, SimulatedClients(caller, container), self.scheduler.clock)
+        skew_ms = self.skew_ms()
+        services = Services(
+            self.settings, SimulatedClients(caller, container), lambda: self.scheduler.clock() + skew_ms
+        )
         services.sleep = self.scheduler.sleep
         services.random = self.random.random
         return services
@@ -223,12 +240,15 @@ class World:
 
     def _all_effects(self) -> dict[tuple[str, str], Callable[[Request], Answer]]:
         effects = {("dynamodb", name): getattr(self.dynamodb, name) for name in _DYNAMODB_CALLS}
+        effects |= {("dynamodb", name): getattr(self.backups, name) for name in _BACKUP_CALLS}
         effects |= {("dynamodb", name): getattr(self.tables, name) for name in _TABLE_CALLS}
         effects |= {("application-autoscaling", name): getattr(self.tables, name) for name in _SCALING_CALLS}
         effects |= {("dynamodb", name): getattr(self.exports, name) for name in _EXPORT_CALLS}
         effects |= {("s3", name): getattr(self.s3, name) for name in _S3_CALLS}
         effects[("sqs", "get_queue_url")] = self.bus.get_queue_url
         effects[("sqs", "send_message")] = self.bus.send_message
+        effects[("sns", "publish")] = self.topics.publish
+        effects[("events", "put_events")] = self.event_buses.put_events
         return effects
 
     def _let_indexes_follow(self, follow: Callable[[], None]) -> None:

@@ -5,7 +5,8 @@
     safety_days     safety backups: a limit of their own; they count for no minimum
     always          the newest scheduled one, what belongs to a restore that has not ended, and all that is not ours
 
-Ours are backups of type USER with a name that `backup_names` makes.
+Ours are backups of type USER with a name that `backup_names` makes for this environment: another stage of the account
+may back up the same table, by rules of its own.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BackupSummary.html
 """
 
@@ -23,13 +24,24 @@ _NOT_AVAILABLE = {"CREATING": "it is still being made", "DELETED": "it is delete
 
 
 class ListedBackup(msgspec.Struct, frozen=True, kw_only=True):
-    """As ListBackups tells of it: `status` AVAILABLE, CREATING or DELETED, `backup_type` USER, SYSTEM or AWS_BACKUP."""
+    """As ListBackups tells of it: `status` AVAILABLE, CREATING or DELETED, `backup_type` USER, SYSTEM or AWS_BACKUP.
+    `size_bytes`: 0 while it is being made."""
 
     arn: str
     name: str
     created_at_ms: int
     status: str
     backup_type: str
+    size_bytes: int = 0
+
+    @property
+    def table_arn(self) -> str:
+        """Of the table as it was called: there may be another one of that name by now."""
+        return self.arn.split("/backup/")[0]
+
+    @property
+    def table_name(self) -> str:
+        return self.table_arn.rsplit("/", 1)[-1]
 
 
 class BackupPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +60,7 @@ class _View(NamedTuple):
     are AVAILABLE was made."""
 
     policy: BackupPolicy
+    environment: str
     now_ms: int
     not_ended: Collection[str]
     recent: int
@@ -55,33 +68,44 @@ class _View(NamedTuple):
 
 
 def decide_backups(
-    backups: Iterable[ListedBackup], policy: BackupPolicy, not_ended: Collection[str], now_ms: int
+    backups: Iterable[ListedBackup], policy: BackupPolicy, environment: str, not_ended: Collection[str], now_ms: int
 ) -> RetentionPlan:
-    """Decisions by time, then ARN; the name of each is its ARN. `not_ended`: ids of restores that have not ended.
+    """Decisions by time, then ARN; the name of each is its ARN. `environment`: whose backups may go. `not_ended`: ids
+    of restores that have not ended.
 
     Raises ValueError for backups of more than one table: each has a minimum of its own.
     """
     oldest_first = sorted(backups, key=lambda each: (each.created_at_ms, each.arn))
-    if len({each.arn.split("/backup/")[0] for each in oldest_first}) > 1:
+    if len({each.table_arn for each in oldest_first}) > 1:
         raise ValueError("these are backups of more than one table: decide about one table at a time")
-    view = _view(oldest_first, policy, not_ended, now_ms)
+    view = _view(oldest_first, policy, environment, not_ended, now_ms)
     decisions = tuple(_decision(each, view) for each in oldest_first)
     return RetentionPlan(decisions, tuple(each.name for each in decisions if not each.is_kept))
 
 
-def _view(backups: Iterable[ListedBackup], policy: BackupPolicy, not_ended: Collection[str], now_ms: int) -> _View:
+def _view(
+    backups: Iterable[ListedBackup], policy: BackupPolicy, environment: str, not_ended: Collection[str], now_ms: int
+) -> _View:
     """Those dated in the future stay, and count for nothing."""
     made_ms = [
         each.created_at_ms
         for each in backups
-        if _is_scheduled(each) and each.status == _AVAILABLE and each.created_at_ms <= now_ms
+        if _is_scheduled(each, environment) and each.status == _AVAILABLE and each.created_at_ms <= now_ms
     ]
     recent = sum(_is_within(each, policy.days, now_ms) for each in made_ms)
-    return _View(policy, now_ms, not_ended, recent, max(made_ms, default=None))
+    return _View(policy, environment, now_ms, not_ended, recent, max(made_ms, default=None))
 
 
-def _is_scheduled(backup: ListedBackup) -> bool:
-    return backup.backup_type == _USER and isinstance(parse_backup_name(backup.name), ScheduledName)
+def is_ours(backup: ListedBackup, environment: str) -> bool:
+    return _name_of(backup, environment) is not None
+
+
+def _name_of(backup: ListedBackup, environment: str) -> ScheduledName | SafetyName | None:
+    return parse_backup_name(environment, backup.name) if backup.backup_type == _USER else None
+
+
+def _is_scheduled(backup: ListedBackup, environment: str) -> bool:
+    return isinstance(_name_of(backup, environment), ScheduledName)
 
 
 def _is_within(made_ms: int, days: int | None, now_ms: int) -> bool:
@@ -89,9 +113,9 @@ def _is_within(made_ms: int, days: int | None, now_ms: int) -> bool:
 
 
 def _decision(backup: ListedBackup, view: _View) -> Decision:
-    name = parse_backup_name(backup.name)
-    if name is None or backup.backup_type != _USER:
-        text = f"it is not of this service: {backup.name}, of type {backup.backup_type}"
+    name = _name_of(backup, view.environment)
+    if name is None:
+        text = f"it is not of {view.environment} of this service: {backup.name}, of type {backup.backup_type}"
         return Decision(backup.arn, True, (Reason(Why.NOT_OURS, text),))
     days = view.policy.days if isinstance(name, ScheduledName) else view.policy.safety_days
     keeping = [*_of_both(backup, view, days)]

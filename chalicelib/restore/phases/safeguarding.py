@@ -54,10 +54,7 @@ def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:
     while True:
         answer = around.dynamodb.list_backups(**request)
         for summary in answer.get("BackupSummaries", []):
-            if (
-                summary["BackupName"] == safety_name(job.restore_id, job.resumes)
-                and summary["BackupStatus"] != "DELETED"
-            ):
+            if summary["BackupName"] == _name(around, job) and summary["BackupStatus"] != "DELETED":
                 return str(summary["BackupArn"])
         if "LastEvaluatedBackupArn" not in answer:
             return None
@@ -65,5 +62,9 @@ def _find_backup(around: Surroundings, job: Job, table: Table) -> str | None:
 
 
 def _create_backup(around: Surroundings, job: Job, table: Table) -> str:
-    answer = around.dynamodb.create_backup(TableName=table.target, BackupName=safety_name(job.restore_id, job.resumes))
+    answer = around.dynamodb.create_backup(TableName=table.target, BackupName=_name(around, job))
     return str(answer["BackupDetails"]["BackupArn"])
+
+
+def _name(around: Surroundings, job: Job) -> str:
+    return safety_name(around.settings.environment, job.restore_id, job.resumes)

@@ -116,7 +116,8 @@ def test_two_runs_at_once_start_every_table_once(world):
 
 
 def test_the_parameters_that_were_written_first_count(aws):
-    """Another run with other settings comes between this one's description of the table and its parameters."""
+    """Another run with other settings comes between this one's description of the table and its parameters: after
+    this one's lease, which it overstays."""
     world = World(("orders",))
     ours, other = world.settings, world.settings._replace(s3_sse_kms_key_id="alias/first")
     overtaken: list[bool] = []
@@ -124,6 +125,7 @@ def test_the_parameters_that_were_written_first_count(aws):
     def before(name, request):
         if name == "update_item" and "parameters" in str(request) and not overtaken:
             overtaken.append(True)
+            world.clock.advance(60_000)
             world.settings = other
             world.new_process().start_scheduled()
             world.settings = ours
@@ -198,7 +200,9 @@ def test_a_set_whose_tables_all_fail_is_finished_at_once_and_names_each(world):
 def test_what_may_pass_stays_pending_and_reconcile_starts_it(world, error):
     world.refuse("export_table_to_point_in_time", error, when=of("orders"))
     world.service.start_scheduled()
-    assert world.statuses() == {"orders": "PENDING", "catalog": "IN_PROGRESS"}
+    assert world.statuses()["orders"] == "PENDING"
+    is_full = "LimitExceeded" in str(error)  # then nothing more is started, which may have been the other table's turn
+    assert is_full or world.statuses()["catalog"] == "IN_PROGRESS"
     assert world.export_row("orders")["failure_message"]
     world.reconcile_a_minute_later()
     assert world.statuses()["orders"] == "PENDING"

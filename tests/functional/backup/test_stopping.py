@@ -58,8 +58,9 @@ def test_starting_stopped_after_any_call_is_carried_on_by_reconcile(aws):
         world.clock.advance(-2 * MINUTE_MS)
         return was_stopped
 
-    # The SET row, the EXPORT row, its parameters, table.json, the export, the EXPORT row again.
-    assert each_stop(run_once) == 6
+    # The SET row, the lease on it, the EXPORT row, table.json, its parameters, the export, the EXPORT row again, and
+    # the lease given back.
+    assert each_stop(run_once) == 8
 
 
 def test_recording_an_event_stopped_after_any_call_is_carried_on_by_reconcile(aws):

@@ -13,6 +13,7 @@ import boto3
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
+from chalicelib import aws
 from chalicelib.aws import Clients
 from chalicelib.restore.datapath.raw_batch import plain
 from tests.simulation.aws.dynamodb import Answer, Request, error
@@ -20,6 +21,7 @@ from tests.simulation.aws.raw import RAW_OPERATIONS
 from tests.simulation.faults import Fault
 from tests.simulation.scheduler import Dead
 
+REGION = "eu-west-1"
 ATTEMPTS = 3  # as chalicelib.aws configures botocore
 _TIMEOUT_US = 5_000_000
 _LATEST_EFFECT_US = 10_000_000
@@ -27,7 +29,17 @@ _TRANSACTION_US = (1_000, 6_000)
 _LEFT = {"batch_write_item": "UnprocessedItems", "batch_get_item": "UnprocessedKeys"}
 _SINGLE_WRITES = ("put_item", "update_item", "delete_item")
 _TRIED_AGAIN = frozenset({"ProvisionedThroughputExceededException", "InternalServerError", "SlowDown", "InternalError"})
-_TRIED_AGAIN_TOO = frozenset({"TransactionInProgressException", "ThrottlingException"})
+_TRIED_AGAIN_TOO = frozenset(
+    {
+        *("TransactionInProgressException", "ThrottlingException", "ThrottledException"),
+        *("InternalErrorException", "InternalException"),
+    }
+)
+# Of the services that do not fail as DynamoDB does: how they say that they are throttled, and that they failed.
+_FAILURES = {
+    "sns": ("ThrottledException", "InternalErrorException"),
+    "events": ("ThrottlingException", "InternalException"),
+}
 
 Effect = Callable[[Request], Answer]
 
@@ -41,7 +53,7 @@ class Caller:
         self.faults = world.faults
         self.random = world.random
         self._function = function
-        self.on_give_up: Callable[[str, Exception], None] = lambda operation, failure: None
+        self.on_failure: Callable[[str, Exception], None] = lambda operation, failure: None  # may end the call
 
     def call(self, service: str, operation: str, request: Request, attempts: int = ATTEMPTS) -> Answer:
         for attempt in range(attempts):
@@ -50,10 +62,9 @@ class Caller:
             try:
                 return {**self._attempt(service, operation, request), "ResponseMetadata": _metadata(attempt)}
             except (ClientError, ReadTimeoutError) as failure:
-                if isinstance(failure, ReadTimeoutError):
-                    self.on_give_up(operation, failure)
-                else:
+                if isinstance(failure, ClientError):
                     _metadata_of(failure)["RetryAttempts"] = attempt
+                self.on_failure(operation, failure)
                 if attempt == attempts - 1 or not _is_tried_again(failure):
                     raise
         raise AssertionError("unreachable")
@@ -160,6 +171,8 @@ class Caller:
         if operation in _LEFT and self.faults.hits(Fault.UNPROCESSED):
             without_some = _without_some_writes if operation == "batch_write_item" else _without_some_keys
             request, left = without_some(request, self.random)
+        if operation in _REFUSED_IN_PART and self.faults.hits(Fault.UNPROCESSED):
+            return _REFUSED_IN_PART[operation](request, self.world.effects[(service, operation)], self.random)
         answer: Answer = self.world.effects[(service, operation)](request)
         return {**answer, _LEFT[operation]: left} if left else answer
 
@@ -179,6 +192,9 @@ def _is_tried_again(failure: Exception) -> bool:
 
 
 def _failure(service: str, operation: str, *, is_throttled: bool) -> ClientError:
+    if service in _FAILURES:
+        throttled, failed = _FAILURES[service]
+        return error(throttled if is_throttled else failed, operation, status=400 if is_throttled else 500)
     if service == "s3":
         return error("SlowDown" if is_throttled else "InternalError", operation, status=503 if is_throttled else 500)
     if is_throttled:
@@ -212,6 +228,30 @@ def _without_some_keys(request: Request, random: Any) -> tuple[Request, dict[str
     return {**request, "RequestItems": {table: {**asked, "Keys": keys[:done]}}}, left
 
 
+def _deleted_in_part(request: Request, effect: Effect, random: Any) -> Answer:
+    """The last of the objects are refused, each on its own."""
+    asked = request["Delete"]["Objects"]
+    done = random.randrange(len(asked))
+    answer = effect({**request, "Delete": {**request["Delete"], "Objects": asked[:done]}}) if done else {}
+    failed = {"Code": "InternalError", "Message": "We encountered an internal error. Please try again."}
+    return {**answer, "Errors": [{**each, **failed} for each in asked[done:]]}
+
+
+def _taken_in_part(request: Request, effect: Effect, random: Any) -> Answer:
+    """The last of the entries are refused, each on its own."""
+    entries = request["Entries"]
+    done = random.randrange(len(entries))
+    taken = effect({**request, "Entries": entries[:done]})["Entries"] if done else []
+    failed = [{"ErrorCode": "InternalFailure", "ErrorMessage": "Internal failure"} for _ in entries[done:]]
+    return {"FailedEntryCount": len(failed), "Entries": [*taken, *failed]}
+
+
+_REFUSED_IN_PART: dict[str, Callable[[Request, Effect, Any], Answer]] = {
+    "delete_objects": _deleted_in_part,
+    "put_events": _taken_in_part,
+}
+
+
 def _rows(operation: str, request: Request, ledger: str) -> set[tuple[str, ...]]:
     """The ledger rows a transaction or a write of a single item is about."""
     if operation == "transact_write_items":
@@ -222,6 +262,14 @@ def _rows(operation: str, request: Request, ledger: str) -> set[tuple[str, ...]]
         return set()
     keys = [write.get("Key") or write["Item"] for write in writes]
     return {tuple(str(key[name]["S"]) for name in ("pk", "sk")) for key in keys}
+
+
+# What the next page is asked for with, by what the last one said.
+_NEXT = {
+    "NextContinuationToken": "ContinuationToken",
+    "NextKeyMarker": "KeyMarker",
+    "NextVersionIdMarker": "VersionIdMarker",
+}
 
 
 class SimulatedClient:
@@ -238,6 +286,7 @@ class SimulatedClient:
 class SimulatedS3(SimulatedClient):
     def __init__(self, caller: Caller) -> None:
         super().__init__("s3", caller)
+        self.meta = SimpleNamespace(region_name=REGION)
 
     def get_object(self, **request: Any) -> Answer:
         answer = self._caller.call("s3", "get_object", request)
@@ -253,9 +302,10 @@ class SimulatedS3(SimulatedClient):
             while True:
                 answer = self._caller.call("s3", operation, request)
                 yield answer
-                if "NextContinuationToken" not in answer:
+                if not answer["IsTruncated"]:
                     return
-                request = {**request, "ContinuationToken": answer["NextContinuationToken"]}
+                more = {_NEXT[name]: answer[name] for name in _NEXT if name in answer}
+                request = {**request, **more}
 
         return SimpleNamespace(paginate=pages)
 
@@ -297,21 +347,29 @@ class SimulatedDynamoDB(SimulatedClient):
         self.meta = SimpleNamespace(
             endpoint_url="http://dynamodb.simulated",
             config=SimpleNamespace(proxies={}, client_cert=None, user_agent="simulation"),
-            region_name="eu-west-1",
+            region_name=REGION,
             service_model=real.meta.service_model,
             events=SimpleNamespace(emit=self._answer_raw, register=self._register),
         )
         self._handlers: dict[str, list[Callable[..., None]]] = {}
-        caller.on_give_up = self._gave_up
+        self._known: set[str] = set()
+        caller.on_failure = self._failed
 
-    def _register(self, event: str, handler: Callable[..., None]) -> None:
-        self._handlers.setdefault(event, []).append(handler)
+    def _register(self, event: str, handler: Callable[..., None], unique_id: str | None = None) -> None:
+        if unique_id is None or unique_id not in self._known:
+            self._handlers.setdefault(event, []).append(handler)
+        self._known |= {unique_id} if unique_id else set()
 
-    def _gave_up(self, operation: str, failure: Exception) -> None:
-        """What botocore's `needs-retry` tells after each attempt."""
-        event = {"batch_write_item": "needs-retry.dynamodb.BatchWriteItem"}.get(operation, "")
-        for handler in self._handlers.get(event, []):
-            handler(response=None, caught_exception=failure, attempts=1)
+    def _failed(self, operation: str, failure: Exception) -> None:
+        """What botocore's `needs-retry` tells after each attempt; a handler that raises ends the call."""
+        name = _NEEDS_RETRY.get(operation, "")
+        for handler in self._handlers.get(f"needs-retry.dynamodb.{name}", []):
+            if not isinstance(failure, ClientError):
+                handler(response=None, caught_exception=failure, attempts=1, operation=SimpleNamespace(name=name))
+                continue
+            status = _metadata_of(failure)["HTTPStatusCode"]
+            response = (SimpleNamespace(status_code=status), failure.response)
+            handler(response=response, caught_exception=None, attempts=1, operation=SimpleNamespace(name=name))
 
     def _get_credentials(self) -> Credentials:
         return Credentials("simulated", "simulated")
@@ -333,10 +391,13 @@ class SimulatedDynamoDB(SimulatedClient):
         return [(None, SimpleNamespace(status_code=200, content=content))]
 
 
+_NEEDS_RETRY = {"batch_write_item": "BatchWriteItem", "create_backup": "CreateBackup"}
+
+
 @cache
 def _real_client() -> Any:
     return boto3.client(
-        "dynamodb", region_name="eu-west-1", aws_access_key_id="simulated", aws_secret_access_key="simulated"
+        "dynamodb", region_name=REGION, aws_access_key_id="simulated", aws_secret_access_key="simulated"
     )
 
 
@@ -354,7 +415,9 @@ class SimulatedSQS(SimulatedClient):
 class SimulatedClients(Clients):
     def __init__(self, caller: Caller, container: Any) -> None:
         super().__init__()
-        self._by_service["dynamodb"] = SimulatedDynamoDB(caller)
+        dynamodb = self._by_service["dynamodb"] = SimulatedDynamoDB(caller)
+        dynamodb.meta.events.register(aws._ONCE, aws._give_up)  # as the real ones are made
         self._by_service["s3"] = SimulatedS3(caller)
         self._by_service["sqs"] = SimulatedSQS(caller, container)
-        self._by_service["application-autoscaling"] = SimulatedClient("application-autoscaling", caller)
+        for service in ("application-autoscaling", "sns", "events"):
+            self._by_service[service] = SimulatedClient(service, caller)

@@ -1,5 +1,5 @@
 """DynamoDB in memory, as far as the service uses it: conditions, transactions with tokens, indexes that lag behind,
-batches refused as a whole, native backups. Fast, and without faults of its own: those are the client's.
+batches refused as a whole. Fast, and without faults of its own: those are the client's.
 
 Every effect happens at once; `client` decides when, how often, and whether the caller learns of it.
 """
@@ -91,7 +91,7 @@ class DynamoDB:
 
     def __init__(self, clock: Callable[[], int], lag: Callable[[Callable[[], None]], None]) -> None:
         self.tables: dict[str, Table] = {}
-        self.backups: dict[str, dict[str, Any]] = {}
+        self.backups: dict[str, dict[str, Any]] = {}  # on demand, by their ARNs
         self.on_write: Callable[[Table, KeyTuple, Item | None, Item | None], None] = lambda *change: None
         self.on_units: Callable[[str, int], None] = lambda table_name, units: None  # written, not by the ledger
         self.denied: set[str] = set()  # tables whose items nobody may read or write
@@ -292,35 +292,6 @@ class DynamoDB:
         if rest:
             answer["LastEvaluatedKey"] = {name: page[-1][1][name] for name in order}
         return answer
-
-    # --- backups ---------------------------------------------------------------------------------------------
-
-    def create_backup(self, request: Request) -> Answer:
-        table = self.table(request["TableName"], "CreateBackup")
-        arn = f"{table.arn}/backup/{self._clock():014d}-{len(self.backups):08x}"
-        self.backups[arn] = {
-            "BackupName": request["BackupName"],
-            "BackupArn": arn,
-            "TableName": table.name,
-            "BackupStatus": "CREATING",
-            "created_at_ms": self._clock(),
-            "items": dict(table.items),
-        }
-        return {"BackupDetails": {"BackupArn": arn, "BackupStatus": "CREATING"}}
-
-    def describe_backup(self, request: Request) -> Answer:
-        backup = self.backups.get(request["BackupArn"])
-        if backup is None:
-            raise error("BackupNotFoundException", "DescribeBackup")
-        if self._clock() - backup["created_at_ms"] > 2_500:
-            backup["BackupStatus"] = "AVAILABLE"
-        details = {name: backup[name] for name in ("BackupArn", "BackupName", "BackupStatus")}
-        return {"BackupDescription": {"BackupDetails": details}}
-
-    def list_backups(self, request: Request) -> Answer:
-        found = [backup for backup in self.backups.values() if backup["TableName"] == request["TableName"]]
-        names = ("BackupArn", "BackupName", "BackupStatus")
-        return {"BackupSummaries": [{name: backup[name] for name in names} for backup in found]}
 
 
 def _segment_of(key: KeyTuple, segments: int) -> int:

@@ -2,6 +2,7 @@
 its event, and DescribeExport says COMPLETED a moment later. Slow, failing and silent ones on request."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ _DESCRIBED = (
     *("TableArn", "S3Bucket", "S3Prefix", "ExportFormat", "ClientToken", "ExportTime", "ExportType"),
     "IncrementalExportSpecification",
 )
+_DENIED = ("S3AccessDenied", "Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)")
 AtLater = Callable[[int, Callable[[], None]], None]
 
 
@@ -113,7 +115,11 @@ class Exports:
         self._plan = plan
         self._random_bytes = random_bytes
         self.by_arn: dict[str, Export] = {}
+        self._by_token: dict[str, Export] = {}
+        self._attempts: Counter[tuple[Any, ...]] = Counter()
+        self._last: list[Export] = []  # with all that run
         self.most_running = 300
+        self.partitions = 3
 
     # --- calls -----------------------------------------------------------------------------------------------
 
@@ -133,15 +139,14 @@ class Exports:
     def export_table_to_point_in_time(self, request: Request) -> Answer:
         operation = "ExportTableToPointInTime"
         table = self._dynamodb.table(request["TableArn"].rsplit("/", 1)[-1], operation)
-        for export in self.by_arn.values():
-            is_remembered = self._clock() - export.started_at_ms < _TOKEN_MS
-            if is_remembered and export.request["ClientToken"] == request["ClientToken"]:
-                if export.request != request:
-                    raise error("ExportConflictException", operation)
-                return {"ExportDescription": self._described(export)}
+        export = self._by_token.get(request["ClientToken"])
+        if export is not None and self._clock() - export.started_at_ms < _TOKEN_MS:
+            if export.request != request:
+                raise error("ExportConflictException", operation)
+            return {"ExportDescription": self._described(export)}
         if not table.has_recovery:
             raise error("PointInTimeRecoveryUnavailableException", operation, "point in time recovery is not enabled")
-        if sum(export.status == "IN_PROGRESS" for export in self.by_arn.values()) >= self.most_running:
+        if len(self.running()) >= self.most_running:
             raise error("LimitExceededException", operation, "too many exports run at once")
         self._check_times(table, request)
         export = self._begin(table, request)
@@ -157,6 +162,10 @@ class Exports:
         found = [each for each in self.by_arn.values() if each.request["TableArn"] == request["TableArn"]]
         found.sort(key=lambda export: export.arn, reverse=True)
         return {"ExportSummaries": [{"ExportArn": each.arn, "ExportStatus": each.status} for each in found]}
+
+    def running(self) -> list[Export]:
+        self._last = [export for export in self._last if export.status == "IN_PROGRESS"]
+        return self._last
 
     # --- times -----------------------------------------------------------------------------------------------
 
@@ -201,13 +210,14 @@ class Exports:
         arn = f"{table.arn}/export/{self._clock():014d}-{self._random_bytes(4).hex()}"
         plan = self._plan(table.name)
         export = Export(arn, dict(request), self._clock(), self._content(table, request), plan)
-        export.attempt += sum(each.what == export.what for each in self.by_arn.values())
-        self.by_arn[arn] = export
+        export.attempt = self._attempts[export.what] = self._attempts[export.what] + 1
+        self.by_arn[arn] = self._by_token[request["ClientToken"]] = export
+        self._last.append(export)
         self._later(plan.files_after_us, lambda: self._write(table, export, plan))
         return export
 
     def _write(self, table: Table, export: Export, plan: ExportPlan) -> None:
-        failure = plan.failure_of(export.attempt)
+        failure = _DENIED if self._s3.is_denied else plan.failure_of(export.attempt)
         if failure is not None:
             export.status, export.failure, export.ended_at_ms = "FAILED", failure, self._clock()
             return
@@ -243,7 +253,7 @@ class Exports:
             "key_names": list(table.keys),
             "export_id": export.arn.rsplit("/", 1)[-1],
             "now_ms": self._clock,
-            "partitions": 3,
+            "partitions": self.partitions,
             "random_bytes": self._random_bytes,
         }
         content: Any = export.content

@@ -11,7 +11,7 @@ from chalicelib.backup.definition import Attribute, KeyAttribute, TableDefinitio
 from chalicelib.backup.failures import failure_of, may_pass
 from chalicelib.backup.plan import Failure, client_token, plan_exports, plan_set
 from chalicelib.backup.rows import ExportParameters, SetRow
-from chalicelib.backup.starter import started_at_ms
+from chalicelib.backup.running import started_at_ms
 from chalicelib.backup.timing import RecoveryWindow
 from chalicelib.selection import Chosen
 from chalicelib.settings import AsOf, read_settings

@@ -12,13 +12,21 @@ from tests.unit.backup.histories import DAY_MS, expected, ms, reasons
 
 NOW_MS = ms("2026-11-21 03:00:00")
 RUNS, ENDED = "r-20261101T010000Z-0123abcd", "r-20261102T010000Z-0123abcd"
+ENVIRONMENT = "prod"
 NAMES = {
-    "scheduled": scheduled_name("2026-11-01"),
-    "running": safety_name(RUNS),
-    "resumed": safety_name(RUNS, 1),
-    "ended": safety_name(ENDED),
+    "scheduled": scheduled_name(ENVIRONMENT, "2026-11-01"),
+    "running": safety_name(ENVIRONMENT, RUNS),
+    "resumed": safety_name(ENVIRONMENT, RUNS, 1),
+    "ended": safety_name(ENVIRONMENT, ENDED),
+    "by-hand": scheduled_name(ENVIRONMENT, "2026-11-01T093000Z"),
     "foreign": "before-the-migration",
+    "neighbour": scheduled_name(f"{ENVIRONMENT}-eu", "2026-11-01"),
+    "neighbour-ended": safety_name("pro", ENDED),
 }
+
+
+SCHEDULED = frozenset({NAMES["scheduled"], NAMES["by-hand"]})
+FOREIGN = frozenset({NAMES["foreign"], NAMES["neighbour"], NAMES["neighbour-ended"]})
 
 
 def backups(text: str) -> list[ListedBackup]:
@@ -99,6 +107,16 @@ GOLDEN = {
         "a 30 running\nb 20 resumed\nc 15 ended\nd 12 ended CREATING",
         "a RESTORE_NOT_ENDED\nb RESTORE_NOT_ENDED\nc expired\nd NOT_AVAILABLE",
     ),
+    "asked for by hand is as if it were scheduled": (
+        policy(3, 2),
+        "a 5 by-hand\nb 2 by-hand\nc 1 scheduled",
+        "a expired\nb WITHIN_DAYS\nc WITHIN_DAYS NEWEST",
+    ),
+    "those of another stage stay, and count for nothing": (
+        policy(3, 2, 1),
+        "a 50 neighbour\nb 40 neighbour-ended\nc 5 scheduled\nd 2 neighbour\ne 1 scheduled\nf 0 neighbour",
+        "a NOT_OURS\nb NOT_OURS\nc MINIMUM\nd NOT_OURS\ne WITHIN_DAYS NEWEST MINIMUM\nf NOT_OURS",
+    ),
     "retention of one kind may be off": (
         policy(None, 0, 10),
         "a 50 scheduled\nb 40 ended\nc 30 scheduled",
@@ -124,25 +142,27 @@ GOLDEN = {
 
 @pytest.mark.parametrize(("by", "listed", "then"), GOLDEN.values(), ids=GOLDEN.keys())
 def test_every_backup_stays_or_goes_for_its_reasons(by, listed, then):
-    plan = decide_backups(backups(listed), by, {RUNS}, NOW_MS)
+    plan = decide_backups(backups(listed), by, ENVIRONMENT, {RUNS}, NOW_MS)
     assert {label_of(arn): codes for arn, codes in reasons(plan).items()} == expected(then)
     assert [label_of(arn) for arn in plan.removals] == [name for name, code in expected(then).items() if code.islower()]
     assert all(reason.text for each in plan.decisions for reason in each.reasons)
 
 
 def test_a_restore_is_named_where_it_keeps_a_backup():
-    plan = decide_backups(backups("a 30 running"), policy(), {RUNS}, NOW_MS)
+    plan = decide_backups(backups("a 30 running"), policy(), ENVIRONMENT, {RUNS}, NOW_MS)
     assert plan.decisions[0].reasons[0].names == (RUNS,)
-    assert decide_backups(backups("a 30 running"), policy(), set(), NOW_MS).kept == ()
+    assert decide_backups(backups("a 30 running"), policy(), ENVIRONMENT, set(), NOW_MS).kept == ()
 
 
 def test_the_oldest_go_first():
-    plan = decide_backups(backups("b 50 ended\na 40 ended\nd 30 ended\nc 50 ended"), policy(), set(), NOW_MS)
+    plan = decide_backups(
+        backups("b 50 ended\na 40 ended\nd 30 ended\nc 50 ended"), policy(), ENVIRONMENT, set(), NOW_MS
+    )
     assert [label_of(arn) for arn in plan.removals] == ["b", "c", "a", "d"]
 
 
 def test_nothing_to_decide_about():
-    assert decide_backups([], policy(), {RUNS}, NOW_MS) == RetentionPlan((), ())
+    assert decide_backups([], policy(), ENVIRONMENT, {RUNS}, NOW_MS) == RetentionPlan((), ())
 
 
 def test_backups_of_two_tables_are_refused():
@@ -150,7 +170,7 @@ def test_backups_of_two_tables_are_refused():
     (one,) = backups("a 5 scheduled")
     other = msgspec.structs.replace(one, arn=one.arn.replace("orders", "users"))
     with pytest.raises(ValueError, match="more than one table"):
-        decide_backups([one, other], policy(), set(), NOW_MS)
+        decide_backups([one, other], policy(), ENVIRONMENT, set(), NOW_MS)
 
 
 @pytest.mark.parametrize("wrong", [{"days": -1}, {"minimum": -1}, {"safety_days": -2}])
@@ -184,28 +204,26 @@ RESTORES = st.sets(st.sampled_from([RUNS, ENDED]))
 
 def scheduled_of(listed: list[ListedBackup]) -> list[ListedBackup]:
     return [
-        each
-        for each in listed
-        if (each.name, each.backup_type, each.status) == (NAMES["scheduled"], "USER", "AVAILABLE")
+        each for each in listed if each.name in SCHEDULED and (each.backup_type, each.status) == ("USER", "AVAILABLE")
     ]
 
 
 @given(LISTS, POLICIES, RESTORES)
 def test_only_old_available_backups_of_ours_go(listed, by, not_ended):
-    plan = decide_backups(listed, by, not_ended, NOW_MS)
+    plan = decide_backups(listed, by, ENVIRONMENT, not_ended, NOW_MS)
     assert sorted([*plan.kept, *plan.removals]) == sorted(each.arn for each in listed)
     for each in (each for each in listed if each.arn in plan.removals):
-        days = by.days if each.name == NAMES["scheduled"] else by.safety_days
+        days = by.days if each.name in SCHEDULED else by.safety_days
         assert days is not None
         assert each.created_at_ms <= NOW_MS - days * DAY_MS
         assert (each.status, each.backup_type) == ("AVAILABLE", "USER")
-        assert each.name != NAMES["foreign"]
+        assert each.name not in FOREIGN
         assert RUNS not in each.name or RUNS not in not_ended
 
 
 @given(LISTS, POLICIES, RESTORES)
 def test_never_under_the_minimum_and_never_the_newest(listed, by, not_ended):
-    plan = decide_backups(listed, by, not_ended, NOW_MS)
+    plan = decide_backups(listed, by, ENVIRONMENT, not_ended, NOW_MS)
     ours = scheduled_of(listed)
     assert not ours or max(ours, key=lambda each: each.created_at_ms).arn in plan.kept
     gone = [each for each in ours if each.arn in plan.removals]
@@ -216,10 +234,10 @@ def test_never_under_the_minimum_and_never_the_newest(listed, by, not_ended):
 
 @given(LISTS, POLICIES, RESTORES)
 def test_what_is_left_stays_as_it_is_wherever_the_removing_stops(listed, by, not_ended):
-    plan = decide_backups(listed, by, not_ended, NOW_MS)
+    plan = decide_backups(listed, by, ENVIRONMENT, not_ended, NOW_MS)
     for count in range(len(plan.removals) + 1):
         left = [each for each in listed if each.arn not in plan.removals[:count]]
-        again = decide_backups(left, by, not_ended, NOW_MS)
+        again = decide_backups(left, by, ENVIRONMENT, not_ended, NOW_MS)
         assert again.removals == plan.removals[count:]
     assert again.decisions == tuple(each for each in plan.decisions if each.is_kept)
 
@@ -227,8 +245,8 @@ def test_what_is_left_stays_as_it_is_wherever_the_removing_stops(listed, by, not
 @given(LISTS, POLICIES, RESTORES, st.integers(1, 20 * DAY_MS))
 def test_what_goes_now_would_go_later_but_for_the_minimum(listed, by, not_ended, later_ms):
     """Young ones get older, and there may be too few of them then."""
-    gone = decide_backups(listed, by, not_ended, NOW_MS).removals
-    later = decide_backups(listed, by, not_ended, NOW_MS + later_ms)
+    gone = decide_backups(listed, by, ENVIRONMENT, not_ended, NOW_MS).removals
+    later = decide_backups(listed, by, ENVIRONMENT, not_ended, NOW_MS + later_ms)
     for each in later.decisions:
         if each.name in gone and each.is_kept:
             assert {reason.code for reason in each.reasons} == {Why.MINIMUM}

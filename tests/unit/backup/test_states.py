@@ -15,7 +15,14 @@ EXPORT_PAIRS = {
     ("IN_PROGRESS", "PENDING"),
     ("FAILED", "COMPLETED"),
 }
-SET_PAIRS = {("OPEN", "COMPLETE"), ("OPEN", "PARTIAL"), ("PARTIAL", "COMPLETE"), ("PARTIAL", "PARTIAL")}
+SET_PAIRS = {
+    ("OPEN", "COMPLETE"),
+    ("OPEN", "PARTIAL"),
+    ("PARTIAL", "COMPLETE"),
+    ("PARTIAL", "PARTIAL"),
+    ("PARTIAL", "OPEN"),
+    ("COMPLETE", "OPEN"),
+}
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(ExportState, ExportState)))

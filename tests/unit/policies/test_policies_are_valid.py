@@ -19,6 +19,8 @@ from tests.unit.policies.documents import CONFIG, POLICY_BY_FUNCTION, Part, as_l
 # Actions that are not called as the operation they allow.
 NOT_OPERATIONS = {
     "s3:ListBucket": "ListObjectsV2",
+    "s3:ListBucketVersions": "ListObjectVersions",
+    "s3:DeleteObjectVersion": "DeleteObjects",  # with a version's id
     "dynamodb:ConditionCheckItem": "TransactWriteItems",  # a ConditionCheck in it
 }
 # Services that policies name otherwise than clients do.
@@ -30,12 +32,13 @@ RESOURCE_TYPES = {
         "Scan": {"table", "index"},
         "DescribeExport": {"export"},
         "DescribeBackup": {"backup"},
+        "DeleteBackup": {"backup"},
         "ListExports": {"any"},
         "ListBackups": {"any"},
         "ListTables": {"any"},
     },
     "tag": {"GetResources": {"any"}},
-    "s3": {"ListBucket": {"bucket"}},
+    "s3": {"ListBucket": {"bucket"}, "ListBucketVersions": {"bucket"}},
     "application-autoscaling": {"DescribeScalableTargets": {"any"}, "DescribeScalingPolicies": {"any"}},
 }
 DEFAULT_RESOURCE_TYPE = {
@@ -46,6 +49,8 @@ DEFAULT_RESOURCE_TYPE = {
     "logs": {"log group"},
     "application-autoscaling": {"scalable target"},
     "cloudwatch": {"alarm"},
+    "sns": {"topic"},
+    "events": {"event bus"},
 }
 ARN_OF_TYPE = {
     "any": r"\*",
@@ -60,6 +65,8 @@ ARN_OF_TYPE = {
     "log group": r"arn:aws:logs:\*:\*:log-group:/aws/lambda/tablevault-[\w*-]+",
     # Scalable targets are told apart by conditions: a new one is authorized on this very ARN.
     "scalable target": r"arn:aws:application-autoscaling:\*:\*:scalable-target/\*",
+    "topic": r"arn:aws:sns:\*:\*:tablevault-\*",
+    "event bus": r"arn:aws:events:\*:\*:event-bus/default",
     "alarm": r"arn:aws:cloudwatch:\*:\*:alarm:TargetTracking-table/\*",
 }
 # Actions that AWS lets nobody narrow. ListBackups has no resource type at all. ListExports has had an optional one,
@@ -82,6 +89,13 @@ MAY_DELETE = {
     ("restore_shards", "ReceiveMessages", "sqs:DeleteMessage"): "the event source mapping removes what was handled",
     ("record_dead_letter", "ReceiveMessages", "sqs:DeleteMessage"): "the same for the dead-letter queue",
     ("reconcile", "UseLedger", "dynamodb:DeleteItem"): "gives the locks of ended restores back",
+    ("start_exports", "UseLedger", "dynamodb:DeleteItem"): "makes failed exports of an adopted set anew",
+    ("api_handler", "ReleaseShields", "s3:DeleteObject"): "takes the shield off a set; nothing else has that name",
+    ("prune", "UseLedger", "dynamodb:DeleteItem"): "takes marks away, and rows of runs of on-demand backups",
+    ("prune", "UseLedger", "dynamodb:BatchWriteItem"): "removes the rows of a set that is gone",
+    ("prune", "RemoveBackups", "s3:DeleteObject"): "removes sets",
+    ("prune", "RemoveBackups", "s3:DeleteObjectVersion"): "the same, in a bucket with versions",
+    ("prune", "RemoveOnDemandBackups", "dynamodb:DeleteBackup"): "removes on-demand backups",
 }
 # Batches can delete, though their names do not say so; so can PartiQL.
 _DELETES = re.compile(r"Delete|BatchWriteItem|PartiQL|Remove|Purge|Terminate", re.IGNORECASE)
@@ -190,13 +204,14 @@ def test_only_workers_touch_table_data(function):
             resources = as_list(statement["Resource"])
             assert not actions or all(each.startswith(_LEDGERS) for each in resources)
             if "s3:GetObject" in statement["Action"]:
-                assert all(re.search(r"/(manifest(-\*|\.json)|table\.json)$", each) for each in resources)
+                assert all(re.search(r"/(manifest(-\*|\.json)|table\.json|keep\.json)$", each) for each in resources)
 
 
 def test_no_right_is_needed_to_hand_out_rights():
     """Nobody may pass roles, write policies, or read what others may not."""
     services = {action.split(":")[0] for part in statements() for action in statement_of(part)["Action"]}
-    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs", "application-autoscaling", "cloudwatch", "tag"}
+    aside = {"application-autoscaling", "cloudwatch", "tag", "sns", "events"}
+    assert services == {"dynamodb", "s3", "sqs", "ssm", "logs", *aside}
     policies = {action for part in statements() for action in statement_of(part)["Action"] if "Policy" in action}
     assert policies == {"application-autoscaling:PutScalingPolicy"}  # a rule of when to scale, no policy of IAM's
 

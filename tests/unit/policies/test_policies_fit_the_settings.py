@@ -59,8 +59,9 @@ def needed(names: Names) -> Iterator[Asked]:
             yield function, "dynamodb:GetItem", names.ledger
             yield function, "dynamodb:UpdateItem", names.ledger
     yield "authorize", "ssm:GetParameter", names.tokens
-    yield "api_handler", "dynamodb:Query", f"{names.ledger}/index/by_kind"
-    for function in ("api_handler", "start_exports", "reconcile"):
+    for function in ("api_handler", "reconcile", "prune"):
+        yield function, "dynamodb:Query", f"{names.ledger}/index/by_kind"
+    for function in ("api_handler", "start_exports", "record_export", "reconcile", "prune"):
         yield function, "dynamodb:Query", f"{names.ledger}/index/open_work"
     for function in ("api_handler", "restore_shards", "reconcile"):
         yield function, "sqs:GetQueueUrl", names.queue
@@ -70,7 +71,11 @@ def needed(names: Names) -> Iterator[Asked]:
         # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
         for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes"):
             yield function, f"sqs:{action}", queue
+    if names.settings.telling.topic:
+        yield "reconcile", "sns:Publish", names.settings.telling.topic
+    yield "reconcile", "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
     yield from _needed_in_the_bucket(names)
+    yield from _needed_to_keep_and_remove(names)
     yield from _needed_of_tables(names)
 
 
@@ -82,7 +87,7 @@ def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
     yield "restore_shards", "s3:GetObject", keys
     for function in ("api_handler", "restore_shards"):
         yield function, "s3:GetObject", f"{names.exports}/2026-11-21/orders/table.json"
-    for function in ("api_handler", "start_exports", "record_export", "reconcile", "restore_shards"):
+    for function in ("api_handler", "start_exports", "record_export", "reconcile", "restore_shards", "prune"):
         yield function, "s3:GetObject", manifest
         yield function, "s3:ListBucket", names.bucket
     for function in ("record_export", "reconcile", "restore_shards"):
@@ -106,12 +111,30 @@ def _needed_in_the_bucket(names: Names) -> Iterator[Asked]:
         yield function, "s3:PutObject", f"{names.bucket}/quarantine/2026-11-21/abc.json"
 
 
+def _needed_to_keep_and_remove(names: Names) -> Iterator[Asked]:
+    of_set = f"{names.exports}/2026-11-21"
+    for action in ("DeleteObject", "DeleteObjectVersion"):
+        yield "prune", f"s3:{action}", f"{of_set}/manifest.json"
+        yield "prune", f"s3:{action}", f"{of_set}/orders/AWSDynamoDB/01700000000000-abcdef01/data/abc.json.gz"
+    yield "prune", "s3:ListBucketVersions", names.bucket
+    for action in ("GetObject", "PutObject", "DeleteObject"):
+        yield "api_handler", f"s3:{action}", f"{of_set}/keep.json"
+    for function in ("record_export", "reconcile"):  # which adopt what they find
+        yield function, "s3:GetObject", f"{of_set}/orders/table.json"
+        yield function, "s3:PutObject", f"{of_set}/orders/table.json"
+    backup = f"{names.table('orders')}/backup/01700000000000-abcdef01"
+    yield "prune", "dynamodb:DeleteBackup", backup
+    yield "reconcile", "dynamodb:DescribeBackup", backup
+    yield "reconcile", "dynamodb:CreateBackup", names.table("orders")
+
+
 def _needed_of_tables(names: Names) -> Iterator[Asked]:
     for entry in names.settings.dynamodb_tables.entries:
         table = names.table(entry.pattern)
-        for function in ("api_handler", "start_exports", "reconcile"):
+        for function in ("api_handler", "start_exports", "record_export", "reconcile"):
             for action in ("DescribeTable", "DescribeContinuousBackups", "DescribeTimeToLive", "ListTagsOfResource"):
                 yield function, f"dynamodb:{action}", table
+        for function in ("api_handler", "start_exports", "reconcile"):
             yield function, "dynamodb:ExportTableToPointInTime", table
         for function in ("start_exports", "record_export", "reconcile"):
             yield function, "dynamodb:DescribeExport", f"{table}/export/01700000000000-abcdef01"
@@ -128,8 +151,11 @@ def _needed_of_tables(names: Names) -> Iterator[Asked]:
         ):
             yield "restore_shards", f"dynamodb:{action}", table
         yield "restore_shards", "dynamodb:DescribeBackup", f"{table}/backup/01700000000000-abcdef01"
+    yield from _needed_to_see_scaling()
 
-    for function in ("api_handler", "start_exports", "reconcile"):
+
+def _needed_to_see_scaling() -> Iterator[Asked]:
+    for function in ("api_handler", "start_exports", "record_export", "reconcile"):
         for action in ("DescribeScalableTargets", "DescribeScalingPolicies"):
             yield function, f"application-autoscaling:{action}", "*"
     yield "restore_shards", "application-autoscaling:DescribeScalableTargets", "*"
@@ -138,6 +164,20 @@ def _needed_of_tables(names: Names) -> Iterator[Asked]:
     alarm = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:TargetTracking-table/orders-AlarmHigh-0123"
     for action in ("PutMetricAlarm", "DescribeAlarms"):
         yield "restore_shards", f"cloudwatch:{action}", alarm
+
+
+def of_one_alone(names: Names) -> Iterator[Asked]:
+    """What only one or two functions may do."""
+    orders, manifest = names.table("orders"), f"{names.exports}/2026-11-21/manifest.json"
+    for function in POLICY_BY_FUNCTION.keys() - {"prune"}:
+        yield function, "s3:DeleteObject", manifest
+        yield function, "s3:DeleteObjectVersion", manifest
+        yield function, "dynamodb:DeleteBackup", f"{orders}/backup/01700000000000-abcdef01"
+    for function in POLICY_BY_FUNCTION.keys() - {"reconcile"}:
+        yield function, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:tablevault-dev"
+        yield function, "events:PutEvents", f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/default"
+    for function in POLICY_BY_FUNCTION.keys() - {"reconcile", "restore_shards"}:
+        yield function, "dynamodb:CreateBackup", orders
 
 
 def out_of_reach(names: Names) -> Iterator[Asked]:
@@ -149,7 +189,8 @@ def out_of_reach(names: Names) -> Iterator[Asked]:
         yield function, "dynamodb:DeleteItem", orders
         yield function, "dynamodb:GetItem", orders
         yield function, "dynamodb:Query", orders
-        yield function, "s3:DeleteObject", f"{names.exports}/2026-11-21/manifest.json"
+        yield function, "sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:elsewhere"
+        yield function, "s3:DeleteObject", f"{names.bucket}/restores/r-1/receipt.json"
         yield function, "s3:GetObject", f"{names.bucket}/restores/r-1/rejected/orders/abc.jsonl"
         for action in ("UpdateTable", "UpdateTimeToLive", "UpdateContinuousBackups", "DeleteTable", "UntagResource"):
             yield function, f"dynamodb:{action}", orders
@@ -161,7 +202,6 @@ def out_of_reach(names: Names) -> Iterator[Asked]:
         if function != "restore_shards":
             yield function, "sqs:ReceiveMessage", names.queue
             yield function, "dynamodb:BatchWriteItem", orders
-            yield function, "dynamodb:CreateBackup", orders
             yield function, "dynamodb:PutItem", orders
             yield function, "dynamodb:BatchGetItem", orders
             yield function, "dynamodb:CreateTable", orders
@@ -185,11 +225,11 @@ def test_what_a_function_needs_is_allowed_by_the_names_the_settings_give(names):
 
 @pytest.mark.parametrize("names", STAGES)
 def test_what_stands_beside_it_is_not(names):
-    allowed = [asked for asked in out_of_reach(names) if allows(*asked)]
+    allowed = [asked for asked in (*of_one_alone(names), *out_of_reach(names)) if allows(*asked)]
     assert not allowed
 
 
-@pytest.mark.parametrize("function", ["api_handler", "record_export", "restore_shards", "reconcile"])
+@pytest.mark.parametrize("function", ["api_handler", "record_export", "restore_shards", "reconcile", "prune"])
 def test_only_backups_can_be_listed(function):
     """A listing always names its prefix. A request for one object does not, and S3 asks for ListBucket then too:
     without it, an object that is not there would be "denied" instead of "not found"

@@ -1,0 +1,14 @@
+import pytest
+
+from tests.functional.backup.pruning.world import PruningWorld
+
+
+@pytest.fixture(params=[False, True], ids=["unversioned", "versioned"])
+def world(aws, request) -> PruningWorld:
+    return PruningWorld(versioned=request.param)
+
+
+@pytest.fixture
+def plain(aws) -> PruningWorld:
+    """Where it does not matter whether the bucket has versions."""
+    return PruningWorld()
