@@ -206,11 +206,15 @@ class Claims:
         """Of a cancelled restore, when no claim is alive: what its open shards did joins the totals.
 
         False when that has to be tried again: somebody has claimed such a shard since, and is about to give it back.
+        Those of a table whose row is lost stay as they are: there are no totals to join.
         """
         are_settled = True
+        known = {table.number for table in self._records.tables(job.restore_id)}
         for task, phase in ((_CLEAR, Status.CLEARING), (_LOAD, Status.LOADING)):
             for shard in list(self._records.at_stage(job.restore_id, task)):
-                if shard.checkpoint is not None and (shard_counts(shard) or shard.kind is Kind.CLEAR):
+                if table_number(shard) not in known or shard.checkpoint is None:
+                    continue
+                if shard_counts(shard) or shard.kind is Kind.CLEAR:
                     are_settled &= self._fail_unclaimed(job, phase, shard, _cancelled_text(shard), now_ms)
         return are_settled
 

@@ -94,10 +94,10 @@ def test_the_schedule_only_notes_on_demand_backups_which_reconcile_makes(aws):
     assert {row["status"] for row in tables.values()} == {"AVAILABLE"}
 
 
-def test_retention_ends_a_minute_before_lambda_ends_it():
+def test_retention_ends_a_minute_before_lambda_ends_it_and_sets_leave_time_for_on_demand_backups():
     services = Calls()
     assert run("prune", services) == {"sets": {"failures": []}, "on_demand": {"left": {}}}
-    assert services.stops == [1_000_000 + 840_000] * 2
+    assert services.stops == [1_000_000 + 630_000, 1_000_000 + 840_000]
 
 
 def test_what_could_not_be_removed_is_an_error_that_names_it():

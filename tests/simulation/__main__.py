@@ -4,6 +4,7 @@ python -m tests.simulation 1-2000              many seeds, on all cores
 python -m tests.simulation 17                  one seed again, with everything that happened in it
 python -m tests.simulation crash-points        every crash point; with --scenario NAME those of one
 python -m tests.simulation crash-points clear-and-restore/restore_shards/41/KILLED_AFTER
+python -m tests.simulation year 1-20           years of days of these seeds; one seed shows what happened at last
 """
 
 import argparse
@@ -11,6 +12,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 
 from tests.simulation.crash_points import CrashPoint, crash, crash_points
 from tests.simulation.load import report
@@ -18,6 +20,7 @@ from tests.simulation.record import Record
 from tests.simulation.runner import Result, simulate
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.seeds import FIXED_SEEDS
+from tests.simulation.year.story import live
 
 _FAILURES_SHOWN = 10
 _CHUNK = 8
@@ -26,15 +29,18 @@ _CHUNK = 8
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "what", nargs="?", default=f"1-{FIXED_SEEDS[-1]}", help="a seed, a range of seeds, load, or crash-points"
+        "what", nargs="?", default=f"1-{FIXED_SEEDS[-1]}", help="a seed, a range of seeds, load, year, or crash-points"
     )
-    parser.add_argument("point", nargs="?", help="one crash point, as a failure names it")
+    parser.add_argument("point", nargs="?", help="one crash point, as a failure names it; a seed or seeds of years")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one, whatever the seed chooses")
+    parser.add_argument("--days", type=int, default=365, help="how long a year is")
     chosen = parser.parse_args(arguments)
     if chosen.what == "crash-points":
         return _crash(chosen.point, [chosen.scenario] if chosen.scenario else sorted(SCENARIOS))
     if chosen.what == "load":
         return _load()
+    if chosen.what == "year":
+        return _live(chosen.point or "1", chosen.days)
     first, _, last = chosen.what.partition("-")
     try:
         seeds = range(int(first), int(last or first) + 1)
@@ -58,6 +64,16 @@ def _load() -> int:
         has_failed += failed
         print(text, flush=True)
     return has_failed
+
+
+def _live(seeds: str, days: int) -> int:
+    first, _, last = seeds.partition("-")
+    has_failed = 0
+    with multiprocessing.Pool() as pool:
+        for result in pool.imap_unordered(partial(live, days=days), range(int(first), int(last or first) + 1)):
+            has_failed += bool(result.violations)
+            print("\n".join(result.lines()), flush=True)
+    return int(bool(has_failed))
 
 
 def _tell(result: Result) -> int:
