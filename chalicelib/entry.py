@@ -31,13 +31,13 @@ def start_exports(services: Services) -> dict[str, Any]:
     """The day's set, and the run of its on-demand backups, which reconcile makes."""
     steps: dict[str, Callable[[], Any]] = {"set": services.backups.start_scheduled}
     if services.settings.on_demand_daily:
-        steps["on_demand"] = lambda: _begin_on_demand(services)
+        name = services.backups.name_of_the_day()  # starting the set may take until after midnight
+        steps["on_demand"] = lambda: _begin_on_demand(services, name)
     results = _each("start_exports", steps)
     return {**results["set"], **{name: results[name] for name in results if name != "set"}}
 
 
-def _begin_on_demand(services: Services) -> dict[str, Any]:
-    name = services.backups.name_of_the_day()
+def _begin_on_demand(services: Services, name: str) -> dict[str, Any]:
     services.on_demand.start(name, services.backups.choose, by_hand=False, stop_at_ms=services.clock())
     return services.on_demand.result_of_run(name)
 

@@ -287,7 +287,7 @@ class PolicyShown(_Answer, frozen=True):
 
 
 class ReasonShown(_Answer, frozen=True):
-    """`names`: all the sets, tables or restores that it speaks of."""
+    """`names`: the sets, tables or restores that it speaks of, the first hundred."""
 
     code: Why
     text: str

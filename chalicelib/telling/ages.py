@@ -1,14 +1,15 @@
 """How old the newest complete backup of each table is: once an hour as metrics, and where it is too old a notice a day.
 
-The tables are those of the newest scheduled set; a backup counts once its set is finished, as it can be restored from
-then on. Sets are looked at newest first, until every table is found: as a rule that is one set.
+The tables are those of the newest scheduled set; what was exported by hand into a day's place is none, unless there are
+only adopted ones. A backup counts once its set is finished, as it can be restored from then on. Sets are looked at
+newest first, until every table is found: as a rule that is one set.
 
 `TELLING` / `HOURLY` says which hour was done last, and when this ledger was first looked at. The hour is claimed
 before it is done: a run that stops leaves an hour without metrics, and what is too old is told in the next one.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -45,9 +46,11 @@ class _Hours(msgspec.Struct, frozen=True):
 
 class Newest(msgspec.Struct):
     """What is known of one table. `listed_since_ms`: when the oldest set was started that was looked at and has it.
-    `reason`: why its newest export failed that did."""
+    `asked_lag_ms`: how much older the settings want it to be than its run (BACKUP_DAY and the like). `reason`: why its
+    newest export failed that did."""
 
     moment_ms: int | None = None
+    asked_lag_ms: int = 0
     listed_since_ms: int | None = None
     reason: str | None = None
 
@@ -107,7 +110,7 @@ class Ages:
         sets = self._sets()
         recent = list(islice(sets, _MOST_SETS))
         older = islice(sets, _MOST_SETS_BY_HAND)
-        scheduled = next((each for each in (*recent, *older) if not each.by_hand), None)
+        scheduled = _newest_scheduled(recent) or next((each for each in older if not each.by_hand), None)
         if scheduled is None:
             self._tell_of_none(now_ms, first_seen_ms)
             return
@@ -118,7 +121,8 @@ class Ages:
         ages_ms = {each.table_name: each.age_ms for each in known}
         for line in metrics.of_ages(self._environment, ages_ms, now_ms):
             self._write_line(line)
-        self._tell_of(known, len(newest), now_ms)
+        lags_ms = {name: each.asked_lag_ms for name, each in newest.items()}
+        self._tell_of(known, lags_ms, now_ms)
 
     def _sets(self) -> Iterator[SetRow]:
         """Newest first, by an index that may lag behind by a moment."""
@@ -148,14 +152,23 @@ class Ages:
         if longest is not None and now_ms - first_seen_ms > longest * HOUR_MS:
             self._outbox.stale(_day(now_ms), longest, 0, (), since_ms=first_seen_ms)
 
-    def _tell_of(self, tables: Sequence[AgedTable], all_tables: int, now_ms: int) -> None:
+    def _tell_of(self, tables: Sequence[AgedTable], lags_ms: Mapping[str, int], now_ms: int) -> None:
+        """A backup that is as old as it was asked for, and no older, is none to tell of."""
         longest = self._longest_age_hours
         if longest is None:
             return
-        stale = sorted((each for each in tables if each.age_ms > longest * HOUR_MS), key=lambda each: -each.age_ms)
-        if stale and self._outbox.stale(_day(now_ms), longest, all_tables, stale):
+        too_old = [each for each in tables if each.age_ms - lags_ms[each.table_name] > longest * HOUR_MS]
+        stale = sorted(too_old, key=lambda each: -each.age_ms)
+        if stale and self._outbox.stale(_day(now_ms), longest, len(lags_ms), stale):
             fields = {"tables": [each.table_name for each in stale[:100]], "count": len(stale)}
             logger.error("the newest complete backup of these tables is too old", extra=fields)
+
+
+def _newest_scheduled(sets: Sequence[SetRow]) -> SetRow | None:
+    """`sets`: newest first. An adopted one may be one table's that somebody exported into a day's place: that must not
+    hide the others. After a rebuild of the ledger all are adopted."""
+    of_days = [each for each in sets if not each.by_hand]
+    return next((each for each in of_days if not each.adopted), next(iter(of_days), None))
 
 
 def learn(newest: dict[str, Newest], sought: Iterable[str], record: SetRecord) -> None:
@@ -168,6 +181,8 @@ def learn(newest: dict[str, Newest], sought: Iterable[str], record: SetRecord) -
             table = table_of(record, name)
             if table.status == "COMPLETED":
                 known.moment_ms = _moment_ms(table.export_time or table.export_to) or record.set.started_at_ms
+                asked_ms = record.set.requested_time_ms or record.set.started_at_ms
+                known.asked_lag_ms = max(0, record.set.started_at_ms - asked_ms)
                 continue
             known.reason = known.reason or table.failure_message
             continue

@@ -26,8 +26,9 @@ _DETAIL_TYPES = {
 }
 
 
-def finished(notice: NoticeRow, manifest: Manifest) -> Message:
-    """Of a set as its manifest has it: COMPLETE or PARTIAL."""
+def finished(notice: NoticeRow, manifest: Manifest, unread: str | None = None) -> Message:
+    """Of a set as its manifest has it: COMPLETE or PARTIAL. `unread`: why the one in the bucket cannot be read now, so
+    that this one was made of the ledger's rows."""
     failed = [table for table in manifest.tables if table.status == "FAILED"]
     reasons = [Reason(table.table_name, table.failure_code, table.failure_message) for table in failed]
     notes = [(table.table_name, note) for table in manifest.tables for note in table.notes]
@@ -41,13 +42,16 @@ def finished(notice: NoticeRow, manifest: Manifest) -> Message:
         f"Size in the bucket: {manifest.total_size_mb:,.1f} MB",
         f"From {shown(manifest.started_at)} to {shown(manifest.completed_at)}{_lasting(manifest)}",
         f"Manifest, revision {manifest.revision}: {shown(where, 1500)}",
+        *([f"It cannot be read now, and without it nothing can be restored: {shown(unread, 1000)}"] if unread else []),
         *_failures("Failed tables, which cannot be restored from this backup:", reasons),
         *(_MEND if failed else []),
         *section("Entries of DYNAMODB_TABLES that fit no table:", _quoted(manifest.unmatched), _EXPLAINED),
         *section("Worth knowing:", [f"- {shown(name, 255)}: {shown(note, 300)}" for name, note in notes], _EXPLAINED),
     ]
     said = f"backup {manifest.backup_date} {manifest.status}: {_counts(manifest)}"
-    return _message(notice, manifest.status, said, lines, _facts_of(manifest), [each.as_object() for each in reasons])
+    said += ", its manifest cannot be read" if unread else ""
+    facts = _facts_of(manifest) | ({"manifest_unread": unread} if unread else {})
+    return _message(notice, manifest.status, said, lines, facts, [each.as_object() for each in reasons])
 
 
 _MEND = [
@@ -58,7 +62,7 @@ _MEND = [
 
 
 def finished_unread(notice: NoticeRow, why: str) -> Message:
-    """Of a set whose manifest cannot be read (any more)."""
+    """Of a set of which neither manifest nor ledger tells any more."""
     status = notice.status or "FINISHED"
     prefix = notice.exports_prefix or ""
     facts = {

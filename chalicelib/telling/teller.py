@@ -22,14 +22,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+import msgspec
+
 from chalicelib.aws import Client
+from chalicelib.backup.assembly import assemble
 from chalicelib.backup.catalog import Catalog
 from chalicelib.backup.failures import AwsError, text_of
 from chalicelib.backup.notices import NoticeRow, What
 from chalicelib.backup.on_demand.runs import Runs
 from chalicelib.backup.reading import find_manifest
 from chalicelib.clock import Clock
-from chalicelib.errors import ManifestInvalid, NotFound, TablevaultError
+from chalicelib.errors import LedgerEntryCorrupt, ManifestInvalid, NotFound, TablevaultError
 from chalicelib.ledger import Ledger
 from chalicelib.settings import Settings
 from chalicelib.telling import messages, metrics
@@ -83,7 +86,7 @@ class Teller:
         try:
             message = self._message(row)
         except Exception as error:
-            self._later(row, [_unread(row, error)])
+            self._later(row, [_not_read(row, error)])
             return
         if message is None:
             self._deliveries.end(row, Outcome.SUPERSEDED)
@@ -113,10 +116,15 @@ class Teller:
         if row.what is What.OVERDUE:
             return self._overdue(row)
         if row.what is What.NOT_STARTED:
-            return None if self._catalog.set_row(row.name) else messages.not_started(row)
+            return self._not_started(row)
         if row.what is What.ON_DEMAND_FINISHED:
             return self._on_demand(row)
         return messages.stale(row)
+
+    def _not_started(self, row: NoticeRow) -> Message | None:
+        """A set that was adopted in the day's place, and that no run of the schedule has taken over, is not its set."""
+        set_row = self._catalog.set_row(row.name)
+        return messages.not_started(row) if set_row is None or set_row.adopted else None
 
     def _on_demand(self, row: NoticeRow) -> Message | None:
         try:
@@ -128,12 +136,23 @@ class Teller:
         try:
             found = find_manifest(self._s3(), row.s3_bucket or "", row.exports_prefix or "", row.name)
         except ManifestInvalid as error:
-            return messages.finished_unread(row, error.message)
+            return self._unread(row, error.message)
         if found is None:
-            return messages.finished_unread(row, "it is not in the bucket")
+            return self._unread(row, "it is not in the bucket")
         if found[0].revision > row.manifest_revision and self._was_opened_again(row):
             return None  # whoever wrote it finishes the set once more, or reconcile does: there is a notice of that
         return messages.finished(row, found[0])
+
+    def _unread(self, row: NoticeRow, why: str) -> Message:
+        """What the manifest says, or would: the ledger's rows are what it was made of."""
+        try:
+            record = self._catalog.record(row.name)
+        except (NotFound, LedgerEntryCorrupt):
+            return messages.finished_unread(row, why)
+        if not record.is_decided:
+            return messages.finished_unread(row, why)
+        manifest = msgspec.structs.replace(assemble(record), revision=row.manifest_revision)
+        return messages.finished(row, manifest, unread=why)
 
     def _was_opened_again(self, row: NoticeRow) -> bool:
         set_row = self._catalog.set_row(row.name)
@@ -189,7 +208,7 @@ def to_standard_output(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def _unread(row: NoticeRow, error: Exception) -> NotSent:
+def _not_read(row: NoticeRow, error: Exception) -> NotSent:
     fields = {"backup_date": row.name, "what": row.what.value}
     if isinstance(error, AwsError):
         logger.warning("what a notice is about cannot be read yet", extra={**fields, "error": text_of(error)})

@@ -1,16 +1,18 @@
 """The ASGI app of the sandbox: ministack, with the calls it lacks answered here.
 
 What the layer takes on: API Gateway's import and put (`api_gateway`), DynamoDB's exports and what only the sandbox can
-do with them (an overlay, see Overlay), the list of worker processes (`functions`) and of IAM's decisions
-(`decisions`). Every other request goes to ministack untouched, which has one service more of ours (`scaling`).
+do with them (an overlay, see Overlay), the list of worker processes (`functions`) and of IAM's decisions (`decisions`),
+and the ages of on-demand backups (`backups`). Every other request goes to ministack untouched, which has one service
+more of ours (`scaling`).
 """
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
-from sandbox.emulator import decisions, functions
+from sandbox.emulator import backups, decisions, functions
 from sandbox.emulator.api_gateway import RestApis, is_handled
 from sandbox.emulator.asgi import App, ClientGone, Receive, Reply, Scope, Send, call, read_body, send_reply
+from sandbox.exports.administration import AGES_PATH
 
 _RESET_PATH = "/_ministack/reset"
 
@@ -69,6 +71,8 @@ class Layer:
             return functions.list_workers()
         if scope["path"] == decisions.DECISIONS_PATH:
             return decisions.take()
+        if scope["path"] == AGES_PATH:
+            return backups.make_older(await read_body(receive))
         if scope["path"] == _RESET_PATH:
             self._reset()
             return None

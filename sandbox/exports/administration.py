@@ -1,4 +1,5 @@
-"""Calls that only the sandbox's export engine answers, and AWS has not: to move its time on, and to say how exports go.
+"""Calls that only the sandbox answers, and AWS has not: to move the time of exports on, to say how exports go, and to
+make on-demand backups older.
 
 The messages, and the functions that send them to a running emulator.
 """
@@ -16,6 +17,7 @@ from sandbox.isolation import open_local
 
 CLOCK_PATH = "/_sandbox/export-clock"
 COURSES_PATH = "/_sandbox/export-courses"
+AGES_PATH = "/_sandbox/backup-ages"
 _TIMEOUT_S = 10
 
 
@@ -33,6 +35,13 @@ class NextExports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     courses: tuple[Course, ...]
 
 
+class Older(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """AGES_PATH's message: by how much the creation of every on-demand backup moves back. The answer is
+    `{"backups": …}`, how many there are."""
+
+    days: float
+
+
 def advance_clock(endpoint_url: str, seconds: float = 0.0) -> int:
     """Moves the time of exports on, and returns it in epoch milliseconds. Raises SandboxError.
 
@@ -47,6 +56,16 @@ def advance_clock(endpoint_url: str, seconds: float = 0.0) -> int:
 def steer_exports(endpoint_url: str, table_name: str, *courses: Course) -> None:
     """How the table's next exports go, each with a course of its own. Raises SandboxError."""
     _send(endpoint_url, COURSES_PATH, NextExports(table_name, courses))
+
+
+def age_backups(endpoint_url: str, days: float) -> int:
+    """Makes all on-demand backups that there are older, and returns how many that is. Raises SandboxError.
+
+    They are dated by the machine's clock, and retention takes none that is younger than a day.
+    """
+    answer = _send(endpoint_url, AGES_PATH, Older(days))
+    backups: int = answer["backups"]
+    return backups
 
 
 def _send(endpoint_url: str, path: str, message: msgspec.Struct) -> dict[str, Any]:

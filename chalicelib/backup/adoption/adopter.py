@@ -61,11 +61,17 @@ class Adopter:
         again, and LedgerEntryCorrupt."""
         for _ in range(_TRIES):
             if self._entries.is_being_removed(said.backup_date):
+                self._wait_for_retention(said.backup_date)
                 return Outcome.SET_IS_REMOVED
             outcome = self._adopted(said)
             if outcome is not None:
                 return outcome
         raise Unavailable(f"backup {said.backup_date} changes while an export is adopted into it; try again")
+
+    def _wait_for_retention(self, backup_date: str) -> None:
+        """A set that stays after all must get its export: nobody but the event tells of it."""
+        if self._entries.may_stay(backup_date):
+            raise Unavailable(f"retention decides right now whether backup {backup_date} goes; the event comes again")
 
     def _adopted(self, said: layout.SummaryKey) -> Outcome | None:
         """None where the ledger moved on meanwhile and has to be looked at again."""
@@ -173,17 +179,18 @@ class Adopter:
     def complete_from(self, record: SetRecord, manifest: Manifest) -> int:
         """Tables that the manifest has COMPLETED and the finished set's rows have not, brought into the ledger; how
         many. Those with an export that has not ended are left to it."""
-        lacking = [
-            table for table in manifest.tables if table.status == "COMPLETED" and _lacks(record, table.table_name)
-        ]
-        if not lacking:
-            return 0
+        completed = [table for table in manifest.tables if table.status == "COMPLETED"]
+        lacking = [table for table in completed if _lacks(record, table.table_name)]
+        known = [table for table in completed if record.has_completed(table.table_name)]
         place = self._examiner.place(manifest.backup_date)
+        said = set_row_of(manifest, place.bucket, place.exports_prefix)
+        tables = list(dict.fromkeys([*record.set.tables, *(table.table_name for table in (*known, *lacking))]))
+        status = said.status if set(tables) == set(said.tables) else SetState.PARTIAL
+        # A run that stopped after the rows below left none lacking, and a set that does not say so.
+        if not lacking and (tables, status) == (record.set.tables, record.set.status):
+            return 0
         rows = [export_rows_of(manifest, table, place.bucket, place.exports_prefix) for table in lacking]
         self._entries.put_over_failed([row for of_table in rows for row in of_table])
-        said = set_row_of(manifest, place.bucket, place.exports_prefix)
-        tables = list(dict.fromkeys([*record.set.tables, *(table.table_name for table in lacking)]))
-        status = said.status if set(tables) == set(said.tables) else SetState.PARTIAL
         revision = max(said.revision, record.set.revision)
         wanted = msgspec.structs.replace(record.set, tables=tables, status=status, revision=revision)
         wanted = with_revision(wanted, self._entries.exports(manifest.backup_date))

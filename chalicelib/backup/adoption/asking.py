@@ -7,14 +7,15 @@ far as anybody can tell. An error that passes is raised: it says nothing.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.aws import Client, error_text
+from chalicelib.aws import DENIED, Client, error_code, error_text
 from chalicelib.backup.failures import may_pass
 from chalicelib.backup.running import started_at_ms
+from chalicelib.errors import Unavailable
 
 logger = logging.getLogger("tablevault")
 
@@ -24,9 +25,15 @@ _MOST_LISTED = 100
 _MOST_DESCRIBED = 25
 
 
-def exports_into(dynamodb: Client, table_arn: str, place: tuple[str, str], since_ms: int) -> list[Mapping[str, Any]]:
+def exports_into(
+    dynamodb: Client, table_arn: str, place: tuple[str, str], since_ms: int, is_ours: Callable[[], bool]
+) -> list[Mapping[str, Any]]:
     """Descriptions of the table's exports into `place`, bucket and prefix, that began since then, newest first; of many
-    the newest. Raises botocore's errors that may pass."""
+    the newest. `is_ours`: whether that ARN is of a table there is in this account and region.
+
+    Raises botocore's errors that may pass, and Unavailable where the right to ask is missing.
+    """
+    table_name = table_arn.rsplit("/", 1)[-1]
     try:
         found = []
         for number, export_arn in enumerate(_listed(dynamodb, table_arn, since_ms)):
@@ -39,6 +46,12 @@ def exports_into(dynamodb: Client, table_arn: str, place: tuple[str, str], since
     except ClientError as error:
         if may_pass(error):
             raise
+        if error_code(error) in DENIED and is_ours():
+            hint = "grant dynamodb:ListExports and dynamodb:DescribeExport to this function's role"
+            table_name = table_arn.rsplit("/", 1)[-1]
+            raise Unavailable(
+                f"which exports of {table_name} run is not known ({error_text(error)}): {hint}"
+            ) from error
         fields = {"table": table_arn.rsplit("/", 1)[-1], "error": error_text(error)}
         logger.info("DynamoDB tells nothing of running exports", extra=fields)
         return []

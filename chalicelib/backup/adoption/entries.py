@@ -33,6 +33,10 @@ class Entries:
     def is_being_removed(self, backup_date: str) -> bool:
         return self._ledger.get(removal_key(backup_date)) is not None
 
+    def may_stay(self, backup_date: str) -> bool:
+        """Of a set that is marked: whether the mark may be taken back yet, as nothing of the set is touched."""
+        return (self._ledger.get(removal_key(backup_date)) or {}).get("stage") == "MARKED"
+
     def exports(self, backup_date: str) -> list[ExportRow]:
         """The EXPORT rows that can be read, also where there is no SET row."""
         rows = []

@@ -201,7 +201,13 @@ class Examiner:
         prefix = layout.export_prefix(place.exports_prefix, backup_date, found.table_name)
         since_ms = named_ms(backup_date) - _BEFORE_THE_SET_MS
         known = {each.export_arn for each in found.complete}
-        said = exports_into(self._dynamodb, arn, (place.bucket, prefix), since_ms)
+        said = exports_into(
+            self._dynamodb,
+            arn,
+            (place.bucket, prefix),
+            since_ms,
+            lambda: self._definitions.arn_now(found.table_name) == arn,
+        )
         others = [each for each in said if each["ExportArn"] not in known]
         running = [each for each in others if each.get("ExportStatus") != "FAILED"]
         if running:

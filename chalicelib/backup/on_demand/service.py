@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws import DENIED, Client
+from chalicelib.backup import layout
 from chalicelib.backup.failures import AwsError, code_of, text_of
 from chalicelib.backup.notices import Outbox
 from chalicelib.backup.on_demand import shown
@@ -40,7 +41,7 @@ from chalicelib.backup.on_demand.steps import (
 from chalicelib.backup.plan import Failure
 from chalicelib.backup.starter import in_parallel
 from chalicelib.clock import Clock
-from chalicelib.errors import Conflict, OutOfTime
+from chalicelib.errors import Conflict, NotFound, OutOfTime
 from chalicelib.ledger import Ledger
 from chalicelib.retry import Random, Sleep
 from chalicelib.selection import Chosen
@@ -50,6 +51,8 @@ logger = logging.getLogger("tablevault")
 
 OPEN_WORK = PREFIX  # the kind by which `BackupSweep` carries runs on
 _CLOCKS_DIFFER_MS = 10 * 60 * 1000
+# Of reconcile's 40 s, for waiting where ListBackups is throttled: what comes after it has its turn all the same.
+_LONGEST_LOOK_MS = 15 * 1000
 
 
 class _Turn:
@@ -101,7 +104,8 @@ class OnDemandBackups:
         if by_hand and set(existing.tables) != set(choose().tables):
             text = f"on-demand backups {backup_date} were started this very second, not as asked now: ask again"
             raise Conflict("backup_exists", text)
-        self.carry_on(backup_date, stop_at_ms)
+        if self._clock() < stop_at_ms:
+            self.carry_on(backup_date, stop_at_ms)
         return self.describe(backup_date)
 
     def carry_on(self, backup_date: str, stop_at_ms: int) -> None:
@@ -116,7 +120,9 @@ class OnDemandBackups:
         self._go_on(record, what, stop_at_ms)
 
     def describe(self, backup_date: str) -> dict[str, Any]:
-        """Raises NotFound, LedgerEntryCorrupt."""
+        """Raises NotFound, also for what cannot be a run's name, and LedgerEntryCorrupt."""
+        if not layout.BACKUP_DATE.match(backup_date):
+            raise NotFound("backup_not_found", f"no run of on-demand backups is called {backup_date[:60]!r}")
         return shown.show(self._runs.record(backup_date))
 
     def result_of_run(self, backup_date: str) -> dict[str, Any]:
@@ -139,8 +145,9 @@ class OnDemandBackups:
 
     def _look(self, run: RunRow, stop_at_ms: int) -> Seen:
         at_ms = self._clock()
+        look_until_ms = min(stop_at_ms, at_ms + _LONGEST_LOOK_MS)
         try:
-            return seen(run, at_ms, self._list.read(stop_at_ms, run.started_at_ms - _CLOCKS_DIFFER_MS))
+            return seen(run, at_ms, self._list.read(look_until_ms, run.started_at_ms - _CLOCKS_DIFFER_MS))
         except OutOfTime as error:
             trouble, is_denied = Failure(error.code, error.message), False
         except AwsError as error:

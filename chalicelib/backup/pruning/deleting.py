@@ -1,12 +1,15 @@
 """Taking a set away. The order, and what is left if the program stops right after each step:
 
 1. the manifest is deleted, plainly   a set that readers no longer find; in a bucket with versions it is hidden
-2. all else below the set's prefix,   fewer objects
-   in every version
-3. the manifest's old versions        delete markers that hide nothing
-4. its delete markers; before step 3  nothing in the bucket
+2. all else below the set's prefix    fewer objects
+   but the tables' definitions, in
+   every version
+3. the definitions                    no objects; where the ledger is lost before, a rebuild finds by them that exports
+                                      of these tables are missing: what is left is never taken for a whole set
+4. the manifest's old versions        delete markers that hide nothing
+5. its delete markers; before step 4  nothing in the bucket
    they would uncover an old manifest
-5. the set's rows in the ledger       its mark, by which the next run finds it and does all this again
+6. the set's rows in the ledger       its mark, by which the next run finds it and does all this again
 
 Every version is named, so that nothing stays behind and is paid for. In a bucket that never had versions they are
 called "null", and deleting them by that name is deleting the object.
@@ -14,7 +17,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.htm
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -57,6 +60,14 @@ class Refusal(msgspec.Struct, frozen=True):
         )
 
 
+class _Last(NamedTuple):
+    """What goes after all else: the tables' definitions, and the manifest's versions and delete markers."""
+
+    definitions: list[Entry]
+    versions: list[Entry]
+    markers: list[Entry]
+
+
 class SetDeleter:
     def __init__(self, settings: Settings, ledger: Ledger, s3: Client, clock: Clock) -> None:
         self._bucket = settings.backup_bucket
@@ -77,11 +88,10 @@ class SetDeleter:
         Raises OutOfTime at `stop_at_ms`, and botocore's errors.
         """
         for _ in range(_TIMES_LOOKED):
-            entries, refused = self._delete_all_else(backup_date, stop_at_ms)
+            last, refused = self._delete_all_else(backup_date, stop_at_ms)
             if refused:
                 return refused
-            versions, markers = entries
-            refused = self._delete(versions) or self._delete(markers)
+            refused = self._delete(last.definitions) or self._delete(last.versions) or self._delete(last.markers)
             if refused or self._is_empty(backup_date):
                 return refused
         raise OutOfTime(f"something writes below the prefix of backup {backup_date} while it is being removed")
@@ -94,12 +104,9 @@ class SetDeleter:
         keys = (Key(str(row["pk"]), str(row["sk"])) for row in self._ledger.query(set_key(backup_date).pk))
         self._ledger.delete_all([key for key in keys if key != removal_key(backup_date)])
 
-    def _delete_all_else(
-        self, backup_date: str, stop_at_ms: int
-    ) -> tuple[tuple[list[Entry], list[Entry]], list[Refusal]]:
-        """The versions and the delete markers of the manifest, which are left, and what S3 refuses of all others."""
-        manifest = layout.manifest_key(self._prefix, backup_date)
-        left: tuple[list[Entry], list[Entry]] = ([], [])
+    def _delete_all_else(self, backup_date: str, stop_at_ms: int) -> tuple["_Last", list[Refusal]]:
+        """What is to be deleted last, and what S3 refuses of all else."""
+        last = _Last([], [], [])
         refused: list[Refusal] = []
         for page in self._pages(backup_date):
             if self._clock() >= stop_at_ms:
@@ -107,12 +114,20 @@ class SetDeleter:
                     f"backup {backup_date} could not be removed in the time there was; the next run goes on"
                 )
             others: list[Entry] = []
-            for name, of_manifest in zip(("Versions", "DeleteMarkers"), left, strict=True):
+            for name, of_manifest in (("Versions", last.versions), ("DeleteMarkers", last.markers)):
                 for entry in page.get(name, []):
-                    versioned = {"Key": entry["Key"], "VersionId": entry["VersionId"]}
-                    (of_manifest if entry["Key"] == manifest else others).append(versioned)
+                    place = self._place(backup_date, entry["Key"], of_manifest, last.definitions)
+                    (others if place is None else place).append({"Key": entry["Key"], "VersionId": entry["VersionId"]})
             refused = _together([*refused, *self._delete(others)])
-        return left, refused
+        return last, refused
+
+    def _place(
+        self, backup_date: str, key: str, of_manifest: list[Entry], definitions: list[Entry]
+    ) -> list[Entry] | None:
+        if key == layout.manifest_key(self._prefix, backup_date):
+            return of_manifest
+        folder = key.removeprefix(layout.set_prefix(self._prefix, backup_date)).partition("/")[0]
+        return definitions if key == layout.definition_key(self._prefix, backup_date, folder) else None
 
     def _pages(self, backup_date: str) -> Iterator[dict[str, Any]]:
         start = layout.set_prefix(self._prefix, backup_date)

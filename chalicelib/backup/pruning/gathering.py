@@ -7,6 +7,7 @@ Folders that no one can tell to be of ours are left alone: without a manifest, w
 a `table.json`, which stands beside every export before it is started. Other backups may have such names too.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -26,8 +27,11 @@ from chalicelib.errors import LedgerEntryCorrupt, ManifestInvalid, NotFound, Una
 from chalicelib.ledger import KIND_INDEX, Ledger, Row
 from chalicelib.settings import Settings
 
+logger = logging.getLogger("tablevault")
+
 POOL_SIZE = 20
 _MOST_FOLDERS_LOOKED_AT = 50
+_MOST_PAGES = 50  # of a thousand objects and folders
 Tables = dict[str, tuple[str, ...]]
 SetsRead = Callable[[], Collection[str]]
 T = TypeVar("T")
@@ -54,7 +58,15 @@ class _Listed(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        return not (self.has_manifest or self.has_shield or self.has_others or self.folders)
+        return not (self.has_shield or self._has_more)
+
+    @property
+    def is_shield_alone(self) -> bool:
+        return self.has_shield and not self._has_more
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self.has_manifest or self.has_others or self.folders)
 
 
 class _Known(NamedTuple):
@@ -133,24 +145,33 @@ class Gatherer:
             return _STRANGER
         found = self._found(name, listed, row)
         # A shield alone is what is left of a set that went while it was shielded.
-        is_shielded = listed.has_shield and (listed.has_manifest or bool(listed.folders) or row is not None)
+        is_shielded = listed.has_shield and not (listed.is_shield_alone and row is None)
         return msgspec.structs.replace(found, is_shielded=is_shielded, is_read=name in known.read)
 
     def _listed(self, name: str) -> _Listed:
+        """Of a folder with very many objects the first ones: none of ours has so many beside its tables' folders."""
         start = layout.set_prefix(self._prefix, name)
-        keys: set[str] = set()
-        folders: list[str] = []
-        for page in pages_of(self._s3, self._bucket, start, self._owner, delimiter="/"):
-            keys.update(each["Key"] for each in page.get("Contents", []))
-            folders += [each["Prefix"].removeprefix(start).rstrip("/") for each in page.get("CommonPrefixes", [])]
         manifest, shield = layout.manifest_key(self._prefix, name), layout.keep_key(self._prefix, name)
-        return _Listed(manifest in keys, shield in keys, bool(keys - {manifest, shield}), folders)
+        found: set[str] = set()
+        has_others = False
+        folders: list[str] = []
+        for number, page in enumerate(pages_of(self._s3, self._bucket, start, self._owner, delimiter="/")):
+            keys = {each["Key"] for each in page.get("Contents", [])}
+            found |= keys & {manifest, shield}
+            has_others = has_others or bool(keys - {manifest, shield})
+            folders += [each["Prefix"].removeprefix(start).rstrip("/") for each in page.get("CommonPrefixes", [])]
+            if number + 1 == _MOST_PAGES:
+                found |= {key for key in (manifest, shield) if self._stands(key)}
+                break
+        return _Listed(manifest in found, shield in found, has_others, folders)
+
+    def _stands(self, key: str) -> bool:
+        answer = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1, **self._owner)
+        return any(each["Key"] == key for each in answer.get("Contents", []))
 
     def _is_ours(self, name: str, listed: _Listed) -> bool:
         for folder in listed.folders[:_MOST_FOLDERS_LOOKED_AT]:
-            key = layout.definition_key(self._prefix, name, folder)
-            answer = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1, **self._owner)
-            if any(each["Key"] == key for each in answer.get("Contents", [])):
+            if self._stands(layout.definition_key(self._prefix, name, folder)):
                 return True
         return False
 
@@ -158,7 +179,9 @@ class Gatherer:
         is_open = row is not None and "open_kind" in row
         try:
             manifest = self._manifest(name) if listed.has_manifest else None
-        except ManifestInvalid:
+        except ManifestInvalid as error:
+            fields = {"backup_date": name, "error": error.message}
+            logger.warning("backup is kept whatever its age: its manifest cannot be read", extra=fields)
             return FoundSet(backup_date=name, status=FoundStatus.UNREADABLE, tables=self._by_ledger(name, row) or {})
         if is_open:
             return self._open(name, row, manifest)

@@ -29,7 +29,7 @@ from chalicelib.backup.pruning.gathering import Gatherer, Picture, SetsRead, in_
 from chalicelib.backup.pruning.removals import Mark, Removals, Stage
 from chalicelib.backup.retention.chains import bases_of
 from chalicelib.backup.retention.found import SetPolicy
-from chalicelib.backup.retention.plan import RetentionPlan
+from chalicelib.backup.retention.plan import Reason, RetentionPlan
 from chalicelib.backup.retention.sets import decide_sets
 from chalicelib.clock import Clock
 from chalicelib.errors import OutOfTime, TablevaultError
@@ -42,6 +42,7 @@ logger = logging.getLogger("tablevault")
 # A secondary index follows its table within a fraction of a second, as a rule
 # (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html).
 PAUSE_S = 10
+_MOST_NAMES = 100  # of one reason in a plan that is shown: Lambda answers with at most 6 MB
 _LEAST_MS = (PAUSE_S + 20) * 1000  # what marking, the pause and looking again take
 
 
@@ -228,10 +229,16 @@ def _shown(picture: Picture, plan: RetentionPlan) -> list[dict[str, Any]]:
             "backup_date": each.name,
             "status": statuses[each.name].value,
             "is_kept": each.is_kept,
-            "reasons": [msgspec.to_builtins(reason) for reason in each.reasons],
+            "reasons": [_shown_reason(reason) for reason in each.reasons],
         }
         for each in reversed(plan.decisions)
     ]
+
+
+def _shown_reason(reason: Reason) -> dict[str, Any]:
+    """Of very many names the first ones: where no manifest can be read, every set would name all the others."""
+    shown: dict[str, Any] = msgspec.to_builtins(reason)
+    return {**shown, "names": shown["names"][:_MOST_NAMES]}
 
 
 def _of_aws(error: Any) -> tuple[str, str]:

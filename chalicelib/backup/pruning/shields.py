@@ -13,6 +13,7 @@ from chalicelib.aws import Client, error_code
 from chalicelib.backup import layout
 from chalicelib.backup.catalog import set_key
 from chalicelib.backup.documents import DocumentInvalid, decode_document, read_document
+from chalicelib.backup.objects import SetObjects
 from chalicelib.backup.pruning.gathering import is_of_place, owner_of
 from chalicelib.backup.reading import read_manifest
 from chalicelib.backup.removal_mark import marked_among, refuse_marked
@@ -39,6 +40,7 @@ class Shields:
         self._bucket = settings.backup_bucket
         self._prefix = settings.s3_exports_prefix
         self._owner = owner_of(settings)
+        self._objects = SetObjects.of(settings, s3)
         self._ledger = ledger
         self._s3 = s3
         self._clock = clock
@@ -93,15 +95,9 @@ class Shields:
 
     def _put(self, backup_date: str, shield: Shield) -> bool:
         """False where another one was faster."""
+        body = msgspec.json.encode(shield)
         try:
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=self._key(backup_date),
-                Body=msgspec.json.encode(shield),
-                ContentType="application/json",
-                IfNoneMatch="*",
-                **self._owner,
-            )
+            self._objects.put_json(self._bucket, self._key(backup_date), body, IfNoneMatch="*")
         except ClientError as error:
             if error_code(error) not in _STANDS:
                 raise

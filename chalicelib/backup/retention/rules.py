@@ -92,18 +92,23 @@ def _periods(view: View) -> Reasons:
         if count and view.policy.days is not None:
             chosen = _last_of_each(view, period)
             for key in sorted(chosen, reverse=True)[:count]:
-                said = period.said(chosen[key].taken.day)
-                text = f"it stands for {said}, one of the newest {count} {period.noun} that have a set"
-                yield chosen[key].name, Reason(period.code, text)
+                for each in {each.name: each for each in chosen[key].values()}.values():
+                    said = period.said(each.taken.day)
+                    text = f"it stands for {said}, one of the newest {count} {period.noun} that have a set"
+                    yield each.name, Reason(period.code, text)
 
 
-def _last_of_each(view: View, period: _Period) -> dict[Any, Dated]:
-    """Of one period a set with all its tables is better than a later one without some."""
-    chosen: dict[Any, Dated] = {}
+def _last_of_each(view: View, period: _Period) -> dict[Any, dict[str, Dated]]:
+    """Of each period the last set of every table: one by hand of a few tables takes no other table's place. A set with
+    all its tables is better than a later one without some."""
+    chosen: dict[Any, dict[str, Dated]] = {}
+    is_complete = {each.name: _is_complete(view, each) for each in view.counted}
     for each in view.counted:
-        key = period.of(each.taken.day)
-        if each.found.tables and (key not in chosen or _is_complete(view, each) >= _is_complete(view, chosen[key])):
-            chosen[key] = each
+        for table in each.found.tables:
+            of_period = chosen.setdefault(period.of(each.taken.day), {})
+            standing = of_period.get(table)
+            if standing is None or is_complete[each.name] >= is_complete[standing.name]:
+                of_period[table] = each
     return chosen
 
 

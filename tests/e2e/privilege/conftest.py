@@ -23,6 +23,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         "DYNAMODB_TABLES": json.dumps(marked.BACKED_UP),
         "EXPORT_STRATEGY": "weekly-full",
         "FULL_EXPORT_DAY": another_day,
+        "SAFETY_BACKUP_RETENTION_DAYS": "30",
     }
     config_path.write_text(json.dumps(config))
     with Sandbox(project_dir=project) as running:

@@ -36,6 +36,7 @@ class Stand:
     answers: list[tuple[str, bytes]] = field(default_factory=list)  # every answer of the API, headers and body
     results: list[tuple[str, bytes]] = field(default_factory=list)  # what directly invoked functions returned
     messages: list[tuple[str, bytes]] = field(default_factory=list)  # of the restore queue, while nobody took them
+    notices: list[tuple[str, bytes]] = field(default_factory=list)  # see `notices`
     made_id: str = ""  # the restore that made a table
     _last_set: str = ""
 
@@ -247,6 +248,9 @@ class Stand:
         key = f"native-exports/{backup_date}/manifest.json"
         listed = self.sandbox.client("s3").list_objects_v2(Bucket=self.sandbox.stage.backup_bucket, Prefix=key)
         return bool(listed.get("KeyCount"))
+
+    def is_closed(self, backup_date: str) -> bool:
+        return not self.catalog.record(backup_date).set.is_open
 
     def uncancel(self, restore_id: str) -> None:
         """Takes an ended restore back to where it was cancelled in the middle of LOADING: one shard is open, with

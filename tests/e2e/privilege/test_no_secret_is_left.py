@@ -15,6 +15,7 @@ import pytest
 from chalicelib.ledger import Delete, Key, Put
 from chalicelib.restore.model import Kind
 from tests.e2e.privilege import marked
+from tests.e2e.privilege.notices import ON_TOPIC, heard
 from tests.e2e.privilege.scanner import findings
 from tests.e2e.privilege.stand import Stand
 from tests.e2e.privilege.whole_run import WholeRun
@@ -32,6 +33,7 @@ def places(stand: Stand) -> Iterator[Place]:
     yield from stand.answers
     yield from stand.results
     yield from stand.messages
+    yield from heard(stand)
 
 
 def _logs(stand: Stand) -> Iterator[Place]:
@@ -85,6 +87,7 @@ def test_all_that_was_to_be_read_was_there_to_read(stand: Stand, whole: WholeRun
     for part in ("manifest.json", "table.json", "receipt.json", "data-files/marked-orders.jsonl", "row RESTORE/SHARD"):
         assert part in names
     assert {"a queue message", "what reconcile returned", "an answer to a POST (422)"} <= seen.keys()
+    assert {"a message heard-on-the-topic", "a message heard-on-the-bus"} <= seen.keys()
     statuses = {name.rsplit("(", 1)[-1] for name in seen if name.startswith("an answer")}
     assert {"200)", "202)", "400)", "401)", "403)", "404)", "409)", "422)"} <= statuses
     cleared = list(stand.records.shards(whole.restore_id, Kind.CLEAR))
@@ -131,8 +134,18 @@ def _plant_in_the_bucket(stand: Stand, text: str) -> None:
     stand.sandbox.client("s3").put_object(Bucket=bucket, Key="restores/planted/receipt.json", Body=text.encode())
 
 
+def _plant_in_a_notice(stand: Stand, text: str) -> None:
+    """As it comes to a subscriber: the emulator itself logs what is published."""
+    stand.sandbox.client("sqs").send_message(QueueUrl=stand.queue_url(ON_TOPIC), MessageBody=f"planted: {text}")
+
+
+def _remove_from_the_notices(stand: Stand) -> None:
+    stand.notices = [each for each in stand.notices if b"planted: " not in each[1]]
+
+
 PLACES: dict[str, tuple[Callable[[Stand, str], None], Callable[[Stand], Any]]] = {
     "a log": (_plant_in_a_log, _remove_from_the_log),
+    "a notice": (_plant_in_a_notice, _remove_from_the_notices),
     "the ledger": (_plant_in_the_ledger, lambda stand: stand.ledger.write(Delete(Key("PLANTED", "SHARD")))),
     "the bucket": (
         _plant_in_the_bucket,

@@ -18,7 +18,7 @@ from chalicelib.restore.slots import slot_key
 from sandbox import seed
 from sandbox.exports.administration import advance_clock
 from tests.e2e.conftest import wait_for
-from tests.e2e.privilege import every_kind, marked
+from tests.e2e.privilege import every_kind, keeping, marked, notices
 from tests.e2e.privilege.stand import Stand
 
 TODAY = time.strftime("%Y-%m-%d", time.gmtime())
@@ -34,7 +34,8 @@ class WholeRun:
     tokens: dict[str, bytes] = field(default_factory=dict)
     backup_date: str = ""  # both tables, one data file with refused lines
     small_backup_date: str = ""  # DEVICES alone, untouched
-    reread_backup_date: str = "2026-01-01"  # DEVICES alone, recorded again and again
+    reread_backup_date: str = "2026-01-01"  # DEVICES alone, recorded again and again; shielded
+    increment_date: str = ""  # DEVICES alone, an increment, and an export of ORDERS that failed
     dry_run_id: str = ""
     restore_id: str = ""
 
@@ -42,6 +43,7 @@ class WholeRun:
 def run(stand: Stand) -> WholeRun:
     whole = WholeRun(stand)
     stand.take_decisions()
+    notices.listen(stand)
     dynamodb = stand.sandbox.client("dynamodb")
     marked.create_tables(dynamodb)
     marked.furnish_devices(dynamodb, stand.sandbox.client("application-autoscaling"))
@@ -50,7 +52,9 @@ def run(stand: Stand) -> WholeRun:
     _back_up(whole)
     _back_up_what_was_missed(whole)
     _back_up_changes(whole)
-    _restore(whole)
+    _keep_and_adopt(whole)
+    with keeping.pruning(stand):
+        _restore(whole)
     whole.decisions = stand.take_decisions()
     whole.decisions += every_kind.restore_in_every_way(stand, whole.small_backup_date)
     _cancel(whole)
@@ -77,9 +81,12 @@ def _back_up(whole: WholeRun) -> None:
 def _back_up_what_was_missed(whole: WholeRun) -> None:
     """Sets that only reconcile, a second run of the schedule or a repeated event can finish."""
     stand = whole.stand
-    stand.plan_set_hours_ago(whole.reread_backup_date, whole.small_backup_date, marked.DEVICES)
+    missed = (keeping.OLD, whole.reread_backup_date)
+    for backup_date in missed:
+        stand.plan_set_hours_ago(backup_date, whole.small_backup_date, marked.DEVICES)
     assert stand.invoke_schedule("reconcile") is None
-    assert stand.await_backup(whole.reread_backup_date)["status"] == "COMPLETE"
+    for backup_date in missed:
+        assert stand.await_backup(backup_date)["status"] == "COMPLETE"
     stand.plan_set_hours_ago(TODAY, whole.small_backup_date, marked.DEVICES)
     _remove_manifest(stand, TODAY)
     assert stand.invoke_schedule("start_exports") is None  # finds the export that runs, or ran, in its place
@@ -104,12 +111,24 @@ def _back_up_changes(whole: WholeRun) -> None:
     advance_clock(stand.sandbox.endpoint_url, 7_200)
     started = stand.ask("POST", "/backups", {"tables": [marked.DEVICES], "export_type": "INCREMENTAL_EXPORT"})
     assert started.body["tables"][0]["export_type"] == "INCREMENTAL_EXPORT"
-    assert stand.await_backup(started.body["backup_date"])["status"] == "COMPLETE"
+    whole.increment_date = started.body["backup_date"]
+    assert stand.await_backup(whole.increment_date)["status"] == "COMPLETE"
     stand.forget(f"BACKUP#{TODAY}")
     _remove_manifest(stand, TODAY)
     assert stand.invoke_schedule("start_exports") is None
     assert stand.invoke_schedule("reconcile") is None  # of one table it is the export that ran already
     assert stand.await_backup(TODAY)["status"] == "PARTIAL"
+
+
+def _keep_and_adopt(whole: WholeRun) -> None:
+    keeping.keep_and_adopt(
+        whole.stand,
+        kept=whole.reread_backup_date,
+        released=whole.small_backup_date,
+        increments=whole.increment_date,
+        known=_CONTINUED,
+        today=TODAY,
+    )
 
 
 def _remove_manifest(stand: Stand, backup_date: str) -> None:
@@ -232,7 +251,7 @@ def record_export(stand: Stand, summary_key: str) -> str | None:
 
 
 def is_finished(stand: Stand, backup_date: str) -> bool:
-    return stand.has_manifest(backup_date) and not stand.catalog.record(backup_date).set.is_open
+    return stand.has_manifest(backup_date) and stand.is_closed(backup_date)
 
 
 def lose_message(stand: Stand, restore_id: str, slot: int = 0) -> None:

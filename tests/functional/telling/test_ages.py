@@ -5,6 +5,7 @@ import pytest
 from chalicelib.backup.catalog import export_key, set_key
 from chalicelib.ledger import Update
 from tests.fake_exports import refusal
+from tests.functional.backup.adoption.lost_ledger import by_hand, drop_ledger, rebuild
 from tests.functional.backup.test_stopping import stopped_after
 from tests.functional.backup.world import HOUR_MS, MINUTE_MS
 from tests.functional.telling.world import TellingWorld
@@ -150,6 +151,37 @@ def test_a_set_by_hand_makes_a_table_young_again(world):
         world.send(key)
     hours_later(world, 1)
     assert ages(world) == {"orders": 1, "catalog": 31, None: 31}
+
+
+def test_an_export_by_hand_in_a_days_place_does_not_hide_that_the_schedule_stands_still(world):
+    a_set(world)
+    for day in ("2026-11-22", "2026-11-23"):
+        world.clock.advance(DAY_MS)
+        world.send(world.dynamodb.complete(by_hand(world, "orders", day)))
+    world.ages.run()
+    assert ages(world) == {"orders": 0, "catalog": 48, None: 48}
+    world.service.reconcile()
+    assert told(world) == ["[tablevault tests] backups STALE: 1 of 2 tables have none of the last 36 h"]
+
+
+def test_backups_that_are_asked_to_show_an_older_day_are_not_told_of_until_none_comes(aws):
+    world = TellingWorld(BACKUP_DAY="1")
+    world.clock.advance(25 * DAY_MS)
+    a_set(world)
+    hours_later(world, 35)
+    assert ages(world)[None] > 14 * 24
+    assert told(world) == []
+    hours_later(world, 3)
+    assert told(world) == ["[tablevault tests] backups STALE: 2 of 2 tables have none of the last 36 h"]
+
+
+def test_where_all_sets_are_adopted_the_newest_days_set_says_which_tables_there_are(world):
+    a_set(world)
+    drop_ledger(world)
+    rebuild(world)
+    world.clock.advance(2 * HOUR_MS)
+    world.ages.run()
+    assert ages(world).keys() == {"orders", "catalog", None}
 
 
 def test_a_table_without_any_backup_is_as_old_as_the_sets_that_have_it(world):

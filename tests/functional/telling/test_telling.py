@@ -9,9 +9,10 @@ from botocore.exceptions import EndpointConnectionError
 from chalicelib.backup.catalog import export_key, set_key
 from chalicelib.backup.notices import NoticeRow, notice_key
 from chalicelib.errors import SelectionFailed
-from chalicelib.ledger import Key, Row, Update
+from chalicelib.ledger import Delete, Key, Row, Update
 from chalicelib.telling.deliveries import Deliveries
 from tests.fake_exports import refusal
+from tests.functional.backup.adoption.lost_ledger import by_hand
 from tests.functional.backup.test_stopping import each_stop, stopped_after
 from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, MINUTE_MS, PREFIX, client
 from tests.functional.telling.world import BUS, TOPIC, TellingWorld
@@ -215,6 +216,17 @@ def test_a_start_that_went_well_when_it_was_tried_again_is_not_told(world):
     assert world.mails() == []
 
 
+def test_a_set_adopted_in_the_days_place_does_not_hide_that_the_schedules_was_not_started(aws):
+    """One table exported by hand, and then nothing is found of what DYNAMODB_TABLES names."""
+    world = TellingWorld(DYNAMODB_TABLES='["none_*"]')
+    world.send(world.dynamodb.complete(by_hand(world, "orders")))
+    with pytest.raises(SelectionFailed):
+        world.service.start_scheduled()
+    world.reconcile_a_minute_later()
+    assert world.outcomes() == {FINISHED: "TOLD", NOT_STARTED: "TOLD"}
+    assert "NOT STARTED" in world.mails()[-1]["Subject"]
+
+
 def test_an_error_of_starting_is_raised_although_nobody_can_be_told(aws):
     world = TellingWorld(DYNAMODB_TABLES='["none_*"]')
     world.refuse("put_item", refusal("AccessDeniedException", "PutItem", "no"), when=lambda request: True)
@@ -241,9 +253,25 @@ def test_a_fifo_topic_gets_its_group_and_the_notification_id(aws):
     assert request["MessageDeduplicationId"] in mail["Message"]
 
 
-def test_a_manifest_that_is_gone_is_said_and_the_set_is_told_all_the_same(world):
+def test_a_manifest_that_is_gone_is_said_and_what_it_said_is_told_from_the_ledger(world):
+    world.dynamodb.delete_table(TableName="catalog")
     world.finished_set()
     world.s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}/{DATE}/manifest.json")
+    world.reconcile_a_minute_later()
+    (mail,) = world.mails()
+    assert mail["Subject"].endswith("PARTIAL: 1 of 2 tables failed, its manifest cannot be read")
+    assert "- catalog (TableNotFoundException): " in mail["Message"]
+    assert "It cannot be read now, and without it nothing can be restored: it is not in the bucket" in mail["Message"]
+    (event,) = world.events()
+    assert event["detail"]["manifest_unread"] == "it is not in the bucket"
+    assert [each["table"] for each in event["detail"]["failures"]] == ["catalog"]
+    assert world.outcomes() == {FINISHED: "TOLD"}
+
+
+def test_a_set_that_neither_bucket_nor_ledger_knows_any_more_is_told_all_the_same(world):
+    world.finished_set()
+    world.s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}/{DATE}/manifest.json")
+    world.ledger.write(Delete(set_key(DATE)))
     world.reconcile_a_minute_later()
     (mail,) = world.mails()
     assert mail["Subject"].endswith("COMPLETE, its manifest cannot be read")

@@ -188,7 +188,10 @@ class YearVerdict:
     # --- what was paid for -----------------------------------------------------------------------------------
 
     def _judge_payment(self) -> None:
-        tokens = Counter(export.request["ClientToken"] for export in self._world.exports.by_arn.values())
+        """An export that FAILED is not paid for: where it was never written down, it may be started again with its own
+        token, once DynamoDB has forgotten that."""
+        exports = [export for export in self._world.exports.by_arn.values() if export.failure is None]
+        tokens = Counter(export.request["ClientToken"] for export in exports)
         for token, count in tokens.items():
             if count > 1:
                 self._wrong(f"an attempt at an export was started {count} times: {token}")

@@ -270,6 +270,34 @@ GOLDEN = {
            2026-11-15T090000Z DAILY
            2026-11-20 DAILY NEWEST""",
     ),
+    "a set by hand of a few tables takes no other table's place in its day, month and year": (
+        policy(0, 1, daily=2, monthly=2, yearly=1),
+        """2026-10-01 COMPLETE orders users
+           2026-10-31 COMPLETE orders users
+           2026-10-31T180000Z COMPLETE orders
+           2026-11-19 COMPLETE orders users
+           2026-11-20 COMPLETE orders users
+           2026-11-20T120000Z COMPLETE users
+           2026-11-20T180000Z COMPLETE users""",
+        """2026-10-01 expired
+           2026-10-31 MONTHLY
+           2026-10-31T180000Z MONTHLY
+           2026-11-19 DAILY
+           2026-11-20 DAILY MONTHLY YEARLY NEWEST
+           2026-11-20T120000Z expired
+           2026-11-20T180000Z DAILY MONTHLY YEARLY MINIMUM NEWEST""",
+    ),
+    "a table that was given up stands for the months in which it was there": (
+        policy(0, 0, monthly=2),
+        """2026-10-10 COMPLETE orders gone
+           2026-10-11 COMPLETE orders gone
+           2026-10-31 COMPLETE orders
+           2026-11-20 COMPLETE orders""",
+        """2026-10-10 expired
+           2026-10-11 MONTHLY NEWEST
+           2026-10-31 MONTHLY
+           2026-11-20 MONTHLY NEWEST""",
+    ),
     "a COMPLETE set stands for its period before a later PARTIAL one": (
         policy(0, 0, monthly=2),
         """2026-10-01 PARTIAL orders

@@ -115,11 +115,19 @@ def test_an_adopted_export_that_fails_is_tried_again_as_it_would_have_been(world
 
 
 def test_one_that_dynamodb_does_not_tell_of_is_adopted_when_it_completes(world):
-    """As of another account, or of a function that may not ask."""
+    """As of another account, which the copy of a bucket may be from."""
     world.service.start_scheduled()
     drop_ledger(world)
-    denied = refusal("AccessDeniedException", "ListExports")
-    world.refuse("list_exports", denied, when=lambda request: True)
+    denied = {
+        "list_exports": refusal("AccessDeniedException", "ListExports"),
+        "describe_table": refusal("ResourceNotFoundException", "DescribeTable"),
+    }
+
+    def before(name, request):
+        if name in denied:
+            raise denied[name]
+
+    world.before = before
     rebuild(world)
     assert world.statuses() == {"orders": "FAILED", "catalog": "FAILED"}
     world.mend()
@@ -131,12 +139,12 @@ def test_one_that_dynamodb_does_not_tell_of_is_adopted_when_it_completes(world):
     assert not world.is_open()
 
 
-def test_an_error_of_asking_that_passes_is_not_an_answer(world):
+@pytest.mark.parametrize("code", ["ThrottlingException", "AccessDeniedException"])
+def test_an_error_that_passes_and_a_missing_right_are_no_answer(world, code):
     world.service.start_scheduled()
     drop_ledger(world)
     world.service.rebuild.start("operator")
-    throttled = refusal("ThrottlingException", "ListExports")
-    world.refuse("list_exports", throttled, when=lambda request: True)
+    world.refuse("list_exports", refusal(code, "ListExports"), when=lambda request: True)
     world.reconcile_a_minute_later()
     assert world.service.rebuild.describe()["status"] == "OPEN"
     assert world.set_row() == {}

@@ -406,6 +406,15 @@ def test_a_list_that_is_throttled_for_the_whole_turn_is_left_to_the_next_one(wor
     assert len(world.dynamodb.backups("orders")) == 0
 
 
+def test_a_list_that_is_throttled_leaves_time_for_what_comes_after_it(world):
+    refuse_orders(world)
+    world.start()
+    world.refuse("list_backups", throttling("ListBackups"))
+    began_ms = world.clock()
+    world.reconcile()
+    assert world.clock() - began_ms <= MINUTE_MS + BUDGET_MS / 2
+
+
 def test_whoever_may_not_list_is_told_at_once(world):
     refuse_orders(world)
     world.start()

@@ -1,5 +1,7 @@
 """Whole runs of retention over a bucket: what goes is gone in every version, and what stays is untouched."""
 
+import logging
+
 import pytest
 
 from chalicelib.backup.retention.found import SetPolicy
@@ -133,12 +135,14 @@ def test_a_set_that_was_opened_again_stays_although_it_has_a_manifest(world):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"schema_version": 99}', b"[]"], ids=str)
-def test_a_manifest_that_cannot_be_read_keeps_its_set_and_all_before_it(world, content):
+def test_a_manifest_that_cannot_be_read_keeps_its_set_and_all_before_it(world, caplog, content):
     put_all(world)
     world.put_set("2026-11-12")
     world.s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}/{OLD}/manifest.json", Body=content)
     world.lose_rows(OLD)
-    assert world.prune()["removed"] == ["2026-11-12"]
+    with caplog.at_level(logging.WARNING, "tablevault"):
+        assert world.prune()["removed"] == ["2026-11-12"]
+    assert {record.backup_date for record in caplog.records if "cannot be read" in record.message} == {OLD}
     world.put_rows(OLD, {"orders": ()})  # now it is known that it builds on nothing
     assert world.prune()["removed"] == [OLDER]
     world.put_rows(OLD, {"orders": (OLDER,)})
