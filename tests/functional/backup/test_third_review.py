@@ -16,6 +16,7 @@ from chalicelib.ledger import Ledger, Update
 from tests.functional.backup.adoption.lost_ledger import by_hand, drop_ledger, finish, rebuild, seen
 from tests.functional.backup.pruning.world import PruningWorld
 from tests.functional.backup.world import BUCKET, DATE, HOUR_MS, LEDGER_TABLE, PREFIX, Stopped, Watched, World
+from tests.thorough import thorough
 
 DAY_MS = 24 * HOUR_MS
 OLD, NEWEST = "2026-11-10", "2026-11-20"
@@ -38,7 +39,7 @@ def test_a_shield_protects_a_folder_of_others_too(aws):
     assert key in world.all_keys()
 
 
-@pytest.mark.parametrize("manifest", [False, True])
+@pytest.mark.parametrize("manifest", [True, *thorough([False])])
 @pytest.mark.parametrize("shield", [False, True])
 def test_of_a_folder_of_very_many_objects_not_all_are_listed(aws, monkeypatch, manifest, shield):
     monkeypatch.setattr(gathering, "_MOST_PAGES", 1)
@@ -106,7 +107,7 @@ def prune(world: World) -> None:
     pruner.run(world.clock() + HOUR_MS)
 
 
-@pytest.mark.parametrize("versioned", [False, True], ids=["unversioned", "versioned"])
+@pytest.mark.parametrize("versioned", [False, *thorough([True])])
 def test_what_is_left_of_a_set_that_was_being_removed_never_becomes_a_complete_one(versioned):
     """The ledger is lost with the mark, and rebuilt: however many objects were deleted by then."""
     reached: set[int] = set()

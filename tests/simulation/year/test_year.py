@@ -7,6 +7,7 @@ import pytest
 from tests.simulation.year.mutations import MUTATIONS, YearMutation
 from tests.simulation.year.plan import HARSH
 from tests.simulation.year.story import Year, YearResult, live, live_harshly
+from tests.thorough import thorough
 
 _YEAR_SEED = 1
 _LONGER_DAYS = 400
@@ -56,7 +57,7 @@ def test_minutes_that_are_left_out_are_not_missed():
     assert result.counts["ticks"] > 3 * 24 * 60
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", [*MUTATIONS[::2], *thorough(MUTATIONS[1::2])], ids=lambda mutation: mutation.name)
 def test_a_defect_is_found(mutation: YearMutation):
     seen = []
     for seed in _WEEKS_SEEDS:

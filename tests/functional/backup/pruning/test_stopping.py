@@ -79,7 +79,8 @@ def test_what_was_begun_goes_whatever_the_policy_says_and_what_was_only_marked_i
     world.assert_whole()
 
 
-@pytest.mark.parametrize("versioned", [True, *thorough([False])])
+@pytest.mark.thorough  # the simulated year has two runs at once as well
+@pytest.mark.parametrize("versioned", [True, False])
 def test_two_runs_at_the_same_time_come_to_the_end(aws, versioned):
     """The second one runs from its beginning to its end after the n-th call of the first, for each n."""
     world = PruningWorld(versioned=versioned)
