@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tests.simulation.runner import Result, scenario_of
 from tests.simulation.scenarios import SCENARIOS
 
-_SEEDS_OF_EACH = 9
+_SEEDS_OF_EACH = 12
 FIXED_SEEDS = tuple(range(1, _SEEDS_OF_EACH * len(SCENARIOS) + 1))
 # Faults delay, and that is no excuse: an honest failure now and then is, and most must end as they would without.
 _USUAL_SHARE = 0.75

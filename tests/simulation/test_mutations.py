@@ -6,11 +6,12 @@ import pytest
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.runner import simulate
 from tests.simulation.seeds import seeds_of, violations
+from tests.thorough import thorough
 
 _MORE_SEEDS = range(3001, 3041)  # for what rarely matters: which seeds meet it, each change of the service may shift
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", [*MUTATIONS[::2], *thorough(MUTATIONS[1::2])], ids=lambda mutation: mutation.name)
 def test_a_mutation_is_caught(mutation: Mutation):
     for scenario in mutation.scenarios:
         results = []

@@ -11,12 +11,17 @@ from tests.simulation.faults import AT_CALLS, POINTS, Fault
 from tests.simulation.runner import simulate
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.seeds import seeds_of, violations
+from tests.thorough import thorough
 
 _NOT_MET = 2  # kinds of faults that a scenario's few seeds may lack
-_EVERY = 307  # of the crash points; a prime, so that all kinds of kills and functions are among them
+_EVERY = 613  # of the crash points; a prime, so that all kinds of kills and functions are among them
 
 
-@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+_ALIKE = sorted(scenario for scenario in SCENARIOS if scenario.startswith("resumed-in-"))
+_OF_EACH_KIND = sorted(SCENARIOS.keys() - set(_ALIKE[1::2]))
+
+
+@pytest.mark.parametrize("scenario", [*_OF_EACH_KIND, *thorough(_ALIKE[1::2])])
 def test_fixed_seeds(scenario):
     """One seed again, with all that happened: make simulate SEEDS=<seed>."""
     results = [simulate(seed) for seed in seeds_of(scenario)]
@@ -25,7 +30,7 @@ def test_fixed_seeds(scenario):
     assert len({kind.value for kind in AT_CALLS} - injected) <= _NOT_MET
 
 
-@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+@pytest.mark.parametrize("scenario", [*_OF_EACH_KIND, *thorough(_ALIKE[1::2])])
 def test_crash_points(scenario):
     """A part of them, spread over all; every single one: make crashpoints."""
     points = list(crash_points([scenario]))

@@ -120,6 +120,7 @@ def test_without_a_statement_something_fails(stand: Stand, whole: WholeRun, part
     assert whys, f"{trouble}, but not because of {part}"
 
 
+@pytest.mark.thorough  # each probe fails above for the very statement that is missing
 @pytest.mark.usefixtures("paused")
 @pytest.mark.parametrize("probe", dict.fromkeys(PROBES.values()), ids=lambda probe: probe.__name__)
 def test_with_every_statement_put_back_all_is_well(whole: WholeRun, probe: Probe) -> None:

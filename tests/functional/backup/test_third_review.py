@@ -107,7 +107,8 @@ def prune(world: World) -> None:
     pruner.run(world.clock() + HOUR_MS)
 
 
-@pytest.mark.parametrize("versioned", [False, *thorough([True])])
+@pytest.mark.thorough
+@pytest.mark.parametrize("versioned", [False, True], ids=["unversioned", "versioned"])
 def test_what_is_left_of_a_set_that_was_being_removed_never_becomes_a_complete_one(versioned):
     """The ledger is lost with the mark, and rebuilt: however many objects were deleted by then."""
     reached: set[int] = set()

@@ -342,6 +342,7 @@ def test_what_passes_is_tried_again_the_next_minute(world, error):
     assert len(world.mails()) == 1
 
 
+@pytest.mark.thorough
 def test_a_missing_topic_is_tried_with_growing_pauses_and_given_up_after_three_days(world, caplog):
     tries = []
     world.before = lambda name, request: tries.append(world.clock()) if name == "publish" else None
@@ -396,6 +397,7 @@ def test_an_entry_that_the_bus_refuses_is_not_taken_for_sent(world, monkeypatch,
 # --- at any time, and stopped anywhere ---------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_two_runs_at_once_tell_once(aws):
     """The second run begins, and ends, before the first one's first call, before its second call, and so on."""
     world = TellingWorld(("orders",))

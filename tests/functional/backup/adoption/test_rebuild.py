@@ -85,6 +85,7 @@ def test_chains_go_on_the_next_day_as_if_nothing_had_happened(weekly):
     assert weekly.manifest(name).status == "COMPLETE"
 
 
+@pytest.mark.thorough
 def test_rows_rebuilt_say_what_the_lost_ones_said(weekly):
     """Apart from what a manifest does not know: tokens, how often a row was tried, what a failed one built on."""
     several_days(weekly)
@@ -242,6 +243,7 @@ def test_an_error_that_passes_leaves_the_set_to_the_next_run_and_one_that_does_n
     assert seen(weekly) == before
 
 
+@pytest.mark.thorough
 def test_a_set_that_fails_without_end_is_given_up_and_the_others_have_their_turn(weekly):
     several_days(weekly)
     drop_ledger(weekly)
@@ -264,6 +266,7 @@ def test_a_listing_that_is_refused_is_raised_and_the_rebuild_stays(world):
     assert world.service.rebuild.describe()["status"] == "OPEN"
 
 
+@pytest.mark.thorough
 def test_two_runs_at_once_make_one_ledger(weekly):
     several_days(weekly)
     before = seen(weekly)

@@ -188,7 +188,8 @@ def test_a_set_that_was_marked_in_a_run_before_and_now_stays_is_as_before(world)
     assert world.marked() == []
 
 
-def test_many_objects_go(world):
+def test_many_objects_go(plain):
+    world = plain
     put_all(world)
     world.put_set("2026-11-01", data_files=1010)
     sizes = []

@@ -7,7 +7,6 @@ import pytest
 
 from tests.functional.backup.pruning.world import Meanwhile, PruningWorld
 from tests.functional.backup.world import Stopped
-from tests.thorough import thorough
 
 CHAIN = ["2026-11-09", "2026-11-10"]
 KEPT = ["2026-11-05", "2026-11-20"]
@@ -41,7 +40,8 @@ def stopped_after(world: PruningWorld, calls: int) -> bool:
     return stop.was_reached
 
 
-@pytest.mark.parametrize("versioned", [True, *thorough([False])])
+@pytest.mark.thorough
+@pytest.mark.parametrize("versioned", [True, False])
 def test_a_run_that_stops_after_any_call_is_brought_to_its_end_by_the_next(aws, versioned):
     world = PruningWorld(versioned=versioned)
     for calls in itertools.count(1):
