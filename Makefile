@@ -5,8 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests also wait for the sandbox they talk to: one process more than there are cores keeps these busy.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PIP_OPTIONS := --quiet --disable-pip-version-check
 
 # The environment that `make deploy` deploys from, and the packages it deploys: only what the hashes allow.
@@ -34,10 +32,10 @@ local: $(STAMP) ## serve the HTTP API with chalice local against a running sandb
 	@$(BIN)/python -m sandbox local
 
 test: lint types ## install, lint, type-check and run every test; CI calls exactly this
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
 thorough: $(STAMP) ## the tests, with every case of each (twice as long)
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --thorough
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --thorough
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .

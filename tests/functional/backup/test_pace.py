@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.fake_exports import refusal
 from tests.functional.backup.world import World
 
@@ -56,6 +58,7 @@ def test_a_run_that_has_ended_leaves_nothing_in_the_way_of_the_next_one(world):
     assert "starting_until_ms" not in world.set_row()
 
 
+@pytest.mark.thorough
 def test_a_throttled_run_goes_on_at_half_the_pace(aws):
     """Of the tables that fit into fifteen seconds, half fit once one was throttled."""
     world = World(names(100))
@@ -78,6 +81,7 @@ def test_a_set_with_nothing_to_start_asks_for_no_lease_and_not_about_the_bucket(
     assert world.calls.count("update_item") == 2  # that the two exports were looked at
 
 
+@pytest.mark.thorough
 def test_very_many_running_exports_are_looked_at_in_turns(aws):
     world = World(names(100))
     world.service.start_scheduled()

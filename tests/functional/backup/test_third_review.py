@@ -157,6 +157,7 @@ def assert_not_complete_without_a_table(world: World) -> None:
     assert manifest.status != "COMPLETE" or exported == set(world.tables), manifest
 
 
+@pytest.mark.thorough
 def test_a_rebuild_that_stops_while_it_brings_a_finished_set_up_to_its_manifest_does_it_the_next_time():
     calls, was_reached = 0, True
     while was_reached:

@@ -184,6 +184,7 @@ def test_very_many_tables_are_listed_in_pages_and_never_one_by_one(aws):
 # --- a list that is not complete ---------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_list_that_is_cut_off_by_an_error_decides_nothing(aws):
     world = a_world("orders", "catalog", environ=DAYS)
     daily(world, 60)

@@ -57,6 +57,7 @@ def test_what_is_shown_of_a_table(world):
     }
 
 
+@pytest.mark.thorough
 def test_a_run_asks_for_one_list_a_minute_and_for_nothing_else(aws):
     world = World(tuple(f"table-{number:03d}" for number in range(250)))
     world.dynamodb.takes_ms = 90_000
