@@ -8,7 +8,7 @@ from sandbox.compare import compare
 from sandbox.exports.course import Course, Outcome
 from tests.e2e.sets import KEY_NAMES, Notes, note
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.thorough]  # `make demo` restores chains in the deployed app as well
 COUNT = 300
 DENIED = Course(Outcome.FAILED, failure_code="S3AccessDenied", failure_message="Access Denied")
 

@@ -53,6 +53,7 @@ def test_a_restore_of_a_set_that_is_being_removed_or_builds_on_one_is_refused_an
     assert world.items("orders") == expected
 
 
+@pytest.mark.thorough
 def test_a_mark_on_another_set_is_no_reason_to_refuse(world):
     back_up_chain(world)
     world.back_up({"orders": numbered(3)}, date="2026-11-01")
@@ -83,6 +84,7 @@ def cancelled(world: World) -> str:
     return restore_id
 
 
+@pytest.mark.thorough
 def test_a_cancelled_restore_is_not_resumed_while_its_set_is_being_removed(world):
     restore_id = cancelled(world)
     mark = removals(world).mark(DATE, "a test wants it")
@@ -105,6 +107,7 @@ def test_a_restore_is_not_resumed_while_a_set_that_its_set_builds_on_is_being_re
     refused(lambda: world.services.desk.resume(restore_id))
 
 
+@pytest.mark.thorough
 def test_what_failed_is_not_tried_again_while_its_set_is_being_removed(world):
     written = prepared(world)
     restore_id = world.ask()
@@ -127,6 +130,7 @@ def test_what_failed_is_not_tried_again_while_its_set_is_being_removed(world):
     assert world.services.desk.retry_failed(restore_id).status is Status.REOPENING
 
 
+@pytest.mark.thorough
 def test_restores_that_have_not_ended_are_known_with_their_sets(world):
     records = world.services.records
     prepared(world)
@@ -170,6 +174,7 @@ def test_a_restore_that_comes_between_the_plan_and_the_mark_is_seen_after_it(wor
     assert world.settle(asked[0])["status"] == "COMPLETED"
 
 
+@pytest.mark.thorough
 def test_a_restore_during_the_pause_is_refused_and_one_after_it_finds_no_set(world):
     back_up_chain(world)
     world.back_up({"orders": numbered(3)}, date="2026-12-24")

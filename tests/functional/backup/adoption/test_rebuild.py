@@ -60,6 +60,7 @@ def test_what_is_seen_is_what_it_was(weekly, make):
     assert (told["problems"], told["problems_total"], told["phase"]) == ([], 0, "EXPORTS")
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_open_and_no_manifest_is_written_again(weekly):
     several_days(weekly)
     written = {key: weekly.s3.head_object(Bucket=BUCKET, Key=key)["ETag"] for key in weekly.list_keys()}
@@ -110,6 +111,7 @@ def catalog_names(world: World) -> list[str]:
     return [each["backup_date"] for each in world.service.list_page(100, None)["backups"]]
 
 
+@pytest.mark.thorough
 def test_a_rebuild_of_a_ledger_that_lacks_nothing_changes_nothing(weekly):
     several_days(weekly)
     before = rows(weekly)
@@ -119,6 +121,7 @@ def test_a_rebuild_of_a_ledger_that_lacks_nothing_changes_nothing(weekly):
     assert (told["sets"], told["adopted"], told["known"], told["tables_added"]) == (5, 0, 5, 0)
 
 
+@pytest.mark.thorough
 def test_tables_that_the_manifest_has_and_the_ledger_lost_come_back(weekly):
     several_days(weekly)
     before = seen(weekly)
@@ -137,6 +140,7 @@ def test_tables_that_the_manifest_has_and_the_ledger_lost_come_back(weekly):
     assert weekly.set_row(DATE)["tables"] == ["orders", "catalog"]
 
 
+@pytest.mark.thorough
 def test_a_set_row_alone_that_was_lost_comes_back_over_rows_with_late_ones(weekly):
     late_and_unmatched(weekly)
     before = seen(weekly)
@@ -158,6 +162,7 @@ def test_a_set_that_is_open_is_left_to_itself(world):
     assert len(world.dynamodb.exports) == 2
 
 
+@pytest.mark.thorough
 def test_a_set_that_is_being_removed_is_passed_over(weekly):
     several_days(weekly)
     drop_ledger(weekly)
@@ -224,6 +229,7 @@ def test_it_goes_on_where_its_time_ended(weekly):
     assert seen(weekly) == before
 
 
+@pytest.mark.thorough
 def test_an_error_that_passes_leaves_the_set_to_the_next_run_and_one_that_does_not_is_a_problem(weekly):
     several_days(weekly)
     before = seen(weekly)

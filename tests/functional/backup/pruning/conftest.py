@@ -1,9 +1,10 @@
 import pytest
 
 from tests.functional.backup.pruning.world import PruningWorld
+from tests.thorough import thorough
 
 
-@pytest.fixture(params=[False, True], ids=["unversioned", "versioned"])
+@pytest.fixture(params=[*thorough([False]), True], ids=["unversioned", "versioned"])
 def world(aws, request) -> PruningWorld:
     return PruningWorld(versioned=request.param)
 
